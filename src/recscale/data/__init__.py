@@ -1,0 +1,48 @@
+"""Behaviour logs: raw files in, one checked Log out, cut once into train, valid and test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from recscale.data.schema import DataError, Log
+from recscale.data.sources import kuairand, movielens, table
+from recscale.data.sources.kuairand import KuaiRandPure
+from recscale.data.sources.movielens import MovieLens1M, MovieLens100K
+from recscale.data.sources.synthetic import read as read_synthetic
+from recscale.data.sources.table import TableConfig
+from recscale.data.split import Split, SplitConfig, assign
+from recscale.data.synthetic import SyntheticConfig
+
+__all__ = ["DataConfig", "DataError", "Log", "Split", "SplitConfig", "assign", "load", "named"]
+
+DataConfig = Annotated[
+    MovieLens1M | MovieLens100K | KuaiRandPure | TableConfig | SyntheticConfig,
+    Field(discriminator="source"),
+]
+NAMED = ("ml-1m", "ml-100k", "kuairand-pure", "synthetic")  # need no mapping of columns
+
+
+def load(config: DataConfig, root: Path) -> Log:
+    """The log that `config` describes; raw data lies, or is put, under `root`. Raises DataError."""
+    match config:
+        case MovieLens1M():
+            return movielens.read_1m(config, root)
+        case MovieLens100K():
+            return movielens.read_100k(config, root)
+        case KuaiRandPure():
+            return kuairand.read(config, root)
+        case TableConfig():
+            return table.read(config, root)
+        case SyntheticConfig():
+            return read_synthetic(config, root)
+
+
+def named(source: str) -> DataConfig:
+    """The settings of a log that needs none but its name. Raises DataError."""
+    if source not in NAMED:
+        raise DataError(f"source {source}: want one of {', '.join(NAMED)}, or a file of settings")
+    config: DataConfig = TypeAdapter[DataConfig](DataConfig).validate_python({"source": source})
+    return config

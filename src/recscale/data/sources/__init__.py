@@ -1,0 +1,1 @@
+"""One file a public log: raw files in, Log out."""

@@ -1,0 +1,1 @@
+"""How good a ranker is: full-catalogue retrieval, ranking of real exposures, behaviour."""

@@ -1,0 +1,1 @@
+"""Log to tensors: vocabularies, requests, prepared folders, batches."""

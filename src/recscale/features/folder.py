@@ -1,0 +1,49 @@
+"""How a prepared folder is laid out on disk."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+
+class Writer:
+    """Writes arrays as .npy files and, last, the meta.json that names them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def array(self, group: str, name: str, values: np.ndarray) -> None:
+        """One column of a group."""
+        path = f"{group}/{name}.npy"
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.save(target, np.ascontiguousarray(values))
+        self.paths[group][name] = path
+
+    def link(self, group: str, name: str, source: str) -> None:
+        """The same column as another group's: stored once."""
+        self.paths[group][name] = self.paths[source][name]
+
+    def offsets(self, group: str, lengths: np.ndarray) -> None:
+        """[R] lengths -> the offsets [R + 1] of a group."""
+        target = self.folder / group / "offsets.npy"
+        np.save(target, np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+
+    def vocabulary(self, name: str, values: pl.Series) -> None:
+        """The raw value of every id, in id order from the first real one."""
+        target = self.folder / "vocabulary" / f"{name}.parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        values.alias("value").to_frame().write_parquet(target)
+
+    def finish(self, digest: str, schema: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
+        """Write meta.json: a folder without it is not prepared."""
+        arrays = {group: self.paths.get(group, {}) for group in ("history", "candidates", "users")}
+        meta = {"digest": digest, "schema": schema, "counts": counts, "arrays": arrays}
+        (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")

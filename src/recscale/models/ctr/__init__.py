@@ -1,0 +1,1 @@
+"""Click models: will the user act on this item?"""

@@ -1,0 +1,65 @@
+"""What click models share: their loss and their tower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recscale.models.losses import draw
+from recscale.types import Batch, Schema
+
+
+def click_loss(
+    score: Callable[[Batch], Tensor], batch: Batch, schema: Schema, negatives: int
+) -> Tensor:
+    """Cross-entropy of every answer, or, in a log without exposures, of every choice: [].
+
+    Without exposures nobody said no. Each positive is then told from uniform `negatives` at its own
+    moment by a softmax: the objective of the generative models, so that the two families differ in
+    what they read and not in what they are asked. Binary cross-entropy on drawn negatives would
+    calibrate to the drawing.
+    """
+    if schema.exposures:
+        label = batch.candidates.labels[schema.label]
+        return F.binary_cross_entropy_with_logits(score(batch), label)
+    drawn = with_negatives(batch, negatives, schema.num_items)
+    items = drawn.candidates.features["item"].view(-1, 1 + negatives)
+    collision = items == items[:, :1]
+    collision[:, 0] = False
+    logits = score(drawn).view_as(items).masked_fill(collision, -torch.inf)
+    return -logits.log_softmax(dim=1)[:, 0].sum() / max(len(logits), 1)
+
+
+def with_negatives(batch: Batch, negatives: int, num_items: int) -> Batch:
+    """Each candidate followed by `negatives` other items, in the same request."""
+    ahead = batch.candidates
+    item = ahead.features["item"]
+    drawn = draw(len(item) * negatives, num_items, item.device).view(-1, negatives)
+    return replace(
+        batch,
+        candidates=replace(
+            ahead,
+            features={
+                name: values.repeat_interleave(1 + negatives)
+                for name, values in ahead.features.items()
+            }
+            | {"item": torch.cat([item[:, None], drawn], dim=1).flatten()},
+            time=ahead.time.repeat_interleave(1 + negatives),
+            prefix=ahead.prefix.repeat_interleave(1 + negatives),
+            labels={},
+            offsets=ahead.offsets * (1 + negatives),
+        ),
+    )
+
+
+def tower(inputs: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """Linear layers with ReLU: [..., inputs] -> [..., hidden[-1]]."""
+    layers: list[nn.Module] = []
+    for outputs in hidden:
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+        inputs = outputs
+    return nn.Sequential(*layers)

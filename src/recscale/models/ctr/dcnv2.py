@@ -1,0 +1,122 @@
+"""DCN V2: explicit feature crosses beside or below a deep tower (Wang et al. 2021)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from recscale.configfile import Settings
+from recscale.models import jagged
+from recscale.models.clock import Gap
+from recscale.models.counting import cost, linear_flops
+from recscale.models.ctr.clicks import click_loss, tower
+from recscale.models.fields import Fields
+from recscale.models.items import Items
+from recscale.models.settings import Count, Fraction, Layers
+from recscale.types import Batch, Catalogue, Cost, Schema
+
+
+class DCNv2Config(Settings):
+    """Crosses below the tower (stacked) or beside it (parallel): figure 1 of the paper."""
+
+    name: Literal["dcnv2"] = "dcnv2"
+    structure: Literal["stacked", "parallel"] = "stacked"
+    width: Count = 32
+    crosses: Count = 2
+    hidden: Layers = (128, 64)
+    dropout: Fraction = 0.1
+    negatives: Count = 8  # a positive, in a log without exposures
+
+
+class Crosses(nn.Module):
+    """x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (eq. 1)."""
+
+    def __init__(self, inputs: int, count: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(inputs, inputs) for _ in range(count))
+
+    def forward(self, first: Tensor) -> Tensor:
+        """[N, F * D] -> [N, F * D]."""
+        x = first
+        for layer in self.layers:
+            x = first * layer(x) + x
+        return x
+
+
+class Stacked(nn.Module):
+    """The tower reads the crosses."""
+
+    def __init__(self, config: DCNv2Config, inputs: int) -> None:
+        super().__init__()
+        self.crosses = Crosses(inputs, config.crosses)
+        self.deep = tower(inputs, config.hidden, config.dropout)
+        self.output = nn.Linear(config.hidden[-1], 1)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """[N, F * D] -> [N]."""
+        return self.output(self.deep(self.crosses(first)))[:, 0]
+
+
+class Parallel(nn.Module):
+    """The tower and the crosses read the same features; the output reads both."""
+
+    def __init__(self, config: DCNv2Config, inputs: int) -> None:
+        super().__init__()
+        self.crosses = Crosses(inputs, config.crosses)
+        self.deep = tower(inputs, config.hidden, config.dropout)
+        self.output = nn.Linear(inputs + config.hidden[-1], 1)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """[N, F * D] -> [N]."""
+        return self.output(torch.cat([self.crosses(first), self.deep(first)], dim=1))[:, 0]
+
+
+class DCNv2(nn.Module):
+    """Click model over item, user and request features, the mean of the history and its end."""
+
+    def __init__(self, config: DCNv2Config, schema: Schema, catalogue: Catalogue) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.schema = schema
+        self.items = Items(schema, catalogue, width)
+        self.event = Fields(schema.context + schema.event, width)
+        self.user = Fields(schema.user, width)
+        self.context = Fields(schema.context, width)
+        self.gap = Gap(width)
+        self.start = nn.Parameter(torch.randn(2, width) * 0.02)  # mean and end of no history
+        fields = self.items.count + self.user.count + self.context.count + 3
+        structures = {"stacked": Stacked, "parallel": Parallel}
+        self.network = structures[config.structure](config, fields * width)
+
+    def score(self, batch: Batch) -> Tensor:
+        """[N] logits."""
+        ahead = batch.candidates
+        row = jagged.owner(ahead.offsets)
+        user = self.user(batch.user, len(batch.history.lengths))
+        fields = [
+            self.items.parts(ahead.features["item"]),
+            self.context(ahead.features, len(row)),
+            user[row],
+            self._history(batch, row),
+            self.gap(batch, row)[:, None],
+        ]
+        return self.network(torch.cat(fields, dim=1).flatten(1))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """See click_loss."""
+        return click_loss(self.score, batch, self.schema, self.config.negatives)
+
+    def cost(self, history: int, candidates: int) -> Cost:  # noqa: ARG002
+        """Every candidate passes the network once; pooling the history takes no product."""
+        return cost(self, linear_flops(self.network, candidates))
+
+    def _history(self, batch: Batch, row: Tensor) -> Tensor:
+        """[N, 2, D], the mean of each candidate's visible events and the last of them."""
+        past = batch.history
+        events = self.items(past.features["item"])
+        events = events + self.event(past.features, len(events)).sum(1)
+        both = torch.stack([jagged.running_mean(events, past.offsets), events], dim=1)
+        return jagged.newest(both, self.start, past.offsets, row, batch.candidates.prefix)

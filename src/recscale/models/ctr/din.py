@@ -1,0 +1,142 @@
+"""DIN: each candidate attends to the user's history (Zhou et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recscale.configfile import Settings
+from recscale.models import jagged
+from recscale.models.clock import Gap, age_seconds
+from recscale.models.counting import cost, linear_flops
+from recscale.models.ctr.clicks import click_loss, tower
+from recscale.models.fields import Fields
+from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, build_forgetting
+from recscale.models.items import Items
+from recscale.models.settings import Count, Fraction, Layers
+from recscale.types import Batch, Catalogue, Cost, Schema
+
+TILE = 64  # candidates of one row that are scored together
+CELLS = 2**21  # numbers in the largest intermediate of one step over tiles: 8 MB, about a cache
+
+
+class DINConfig(Settings):
+    """One attention unit, one tower."""
+
+    name: Literal["din"] = "din"
+    width: Count = 32
+    attention: Count = 32  # hidden width of the attention unit
+    hidden: Layers = (128, 64)
+    dropout: Fraction = 0.1
+    negatives: Count = 8  # a positive, in a log without exposures
+    forgetting: ForgettingConfig = NoForgettingConfig()
+
+
+class AttentionUnit(nn.Module):
+    """How much each event matters to each candidate: a net over [c, p, c - p, c * p] (figure 2).
+
+    ReLU in place of the paper's Dice, whose batch statistics let a score depend on its neighbours.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(4 * width, hidden)
+        self.last = nn.Linear(hidden, 1)
+
+    def forward(self, candidate: Tensor, past: Tensor) -> Tensor:
+        """candidate [R, C, D], past [R, L, D] -> [R, C, L].
+
+        The first layer is linear, so only its c * p term is worked out for every pair, and that as
+        a product of matrices; nothing of size [R, C, L, 4 D] is built.
+        """
+        own, event, difference, product = self.first.weight.chunk(4, dim=1)  # each [A, D]
+        shape = (candidate.shape[1], len(product))
+        pair = past @ (candidate[:, :, None] * product).flatten(1, 2).mT  # [R, L, C * A]
+        from_past = F.linear(past, event - difference, self.first.bias)
+        from_candidate = F.linear(candidate, own + difference)
+        hidden = pair.unflatten(2, shape) + from_candidate[:, None] + from_past[:, :, None]
+        return self.last(hidden.relu_())[..., 0].mT
+
+
+class DIN(nn.Module):
+    """Click model over item, user and request features and the history as the candidate sees it."""
+
+    def __init__(self, config: DINConfig, schema: Schema, catalogue: Catalogue) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.schema = schema
+        self.items = Items(schema, catalogue, width)
+        self.event = Fields(schema.context + schema.event, width)
+        self.user = Fields(schema.user, width)
+        self.context = Fields(schema.context, width)
+        self.gap = Gap(width)
+        self.start = nn.Parameter(torch.randn(width) * 0.02)  # the interest of no history
+        self.attention = AttentionUnit(width, config.attention)
+        self.forgetting = build_forgetting(config.forgetting, heads=1)
+        fields = 4 + self.user.count + self.context.count
+        self.tower = tower(fields * width, config.hidden, config.dropout)
+        self.output = nn.Linear(config.hidden[-1], 1)
+
+    def score(self, batch: Batch) -> Tensor:
+        """[N] logits."""
+        ahead = batch.candidates
+        row = jagged.owner(ahead.offsets)
+        candidate = self.items(ahead.features["item"])  # [N, D]
+        interest = self._interest(candidate, batch)
+        interest = torch.where(ahead.prefix[:, None] > 0, interest, self.start)
+        fields = [
+            candidate,
+            interest,
+            candidate * interest,
+            self.gap(batch, row),
+            self.context(ahead.features, len(row)).flatten(1),
+            self.user(batch.user, len(batch.history.lengths)).flatten(1)[row],
+        ]
+        return self.output(self.tower(torch.cat(fields, dim=1)))[:, 0]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """See click_loss."""
+        return click_loss(self.score, batch, self.schema, self.config.negatives)
+
+    def cost(self, history: int, candidates: int) -> Cost:
+        """Pairs cost the c * p term, the last layer, and the sum; the rest is counted once each."""
+        width, hidden = self.config.width, self.config.attention
+        pairs = history * candidates
+        unit = 2 * pairs * (hidden * width + hidden + width) + self.forgetting.flops(pairs)
+        once = 2 * (history + candidates) * hidden * width
+        towers = linear_flops(self.tower, candidates) + linear_flops(self.output, candidates)
+        return cost(self, unit + once + towers)
+
+    def _interest(self, candidate: Tensor, batch: Batch) -> Tensor:
+        """[N, D] -> [N, D], over tiles: a few candidates of one row against its history."""
+        past, ahead = batch.history, batch.candidates
+        row, offsets = jagged.tiles(ahead.offsets, TILE)
+        where, before = jagged.layout(offsets), jagged.layout(past.offsets)
+        events = self.items(past.features["item"])
+        events = jagged.pad(events + self.event(past.features, len(events)).sum(1), before)
+        clock = jagged.pad(past.time, before)  # [B, L]
+        wanted = jagged.pad(candidate, where)  # [R, C, D]
+        now, prefix = jagged.pad(ahead.time, where), jagged.pad(ahead.prefix, where)
+        step = max(1, CELLS // (where.length * before.length * self.config.attention))
+        pooled = [
+            self._pool(wanted[part], events[row[part]], now[part], clock[row[part]], prefix[part])
+            for part in torch.arange(len(row), device=row.device).split(step)
+        ]
+        return jagged.unpad(torch.cat(pooled), where) if pooled else candidate
+
+    def _pool(
+        self, candidate: Tensor, events: Tensor, now: Tensor, clock: Tensor, prefix: Tensor
+    ) -> Tensor:
+        """candidate [R, C, D], events [R, L, D], now, prefix [R, C], clock [R, L] -> [R, C, D].
+
+        The weights are not normalised (section 4.3): their sum says how strong the interest is.
+        """
+        age = age_seconds(now[:, :, None], clock[:, None])  # [R, C, L]
+        place = torch.arange(events.shape[1], device=events.device)
+        visible = place < prefix[:, :, None]
+        weight = self.attention(candidate, events) * self.forgetting(age)[..., 0] * visible
+        return weight @ events

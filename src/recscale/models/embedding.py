@@ -1,0 +1,112 @@
+"""Embedding tables: the one file that knows TorchRec.
+
+TorchRec's modules keep the state names that its sharded versions read, so a checkpoint moves
+between one device and many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchrec import (
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    EmbeddingCollection,
+    EmbeddingConfig,
+    KeyedJaggedTensor,
+    PoolingType,
+)
+
+from recscale.types import Feature
+
+SPREAD = 0.02  # standard deviation at the start, as in BERT and SASRec
+
+
+class Tables(nn.Module):
+    """One table for each of F categorical features."""
+
+    def __init__(self, features: Sequence[Feature], width: int) -> None:
+        super().__init__()
+        self.sizes = {feature.name: feature.size for feature in features}
+        self.collection = EmbeddingCollection(
+            tables=[
+                EmbeddingConfig(
+                    name=feature.name,
+                    feature_names=[feature.name],
+                    num_embeddings=feature.size,
+                    embedding_dim=width,
+                )
+                for feature in features
+            ]
+        )
+        for weight in self.parameters():
+            nn.init.normal_(weight, std=SPREAD)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[F, R] ids, in the order of the features -> [R, F, D]."""
+        num_rows = ids.shape[1]
+        if not num_rows:  # TorchRec cannot tell the features of no rows apart
+            return self(ids.new_zeros(len(self.sizes), 1))[:0]
+        single = torch.arange(ids.numel() + 1, device=ids.device)
+        keyed = KeyedJaggedTensor(
+            keys=list(self.sizes),
+            values=ids.flatten(),
+            lengths=torch.ones_like(single[1:]),
+            offsets=single,
+            stride=num_rows,
+            length_per_key=[num_rows] * len(self.sizes),
+        )
+        try:
+            found = self.collection(keyed)
+        except IndexError as error:
+            raise ValueError(f"ids outside their vocabulary: {self._outside(ids)}") from error
+        return torch.stack([found[name].values() for name in self.sizes], dim=1)
+
+    def _outside(self, ids: Tensor) -> str:
+        bounds = zip(self.sizes.items(), ids.min(1).values, ids.max(1).values, strict=True)
+        return ", ".join(
+            f"{name} has {size}, got {int(low)} to {int(high)}"
+            for (name, size), low, high in bounds
+            if low < 0 or high >= size
+        )
+
+
+class Bags(nn.Module):
+    """One table for each of F list features; a list is the mean of its ids, an empty one is 0."""
+
+    def __init__(self, features: Sequence[Feature], width: int) -> None:
+        super().__init__()
+        self.names = [feature.name for feature in features]
+        self.collection = EmbeddingBagCollection(
+            tables=[
+                EmbeddingBagConfig(
+                    name=feature.name,
+                    feature_names=[feature.name],
+                    num_embeddings=feature.size,
+                    embedding_dim=width,
+                    pooling=PoolingType.MEAN,
+                )
+                for feature in features
+            ]
+        )
+        for weight in self.parameters():
+            nn.init.normal_(weight, std=SPREAD)
+
+    def forward(self, values: Tensor, offsets: Tensor) -> Tensor:
+        """Lists of all rows for the first feature, then the next: offsets [F * R + 1] -> [R, F, D].
+
+        The layout of TorchRec's KeyedJaggedTensor.
+        """
+        if len(offsets) == 1:  # as above: no rows
+            return self(values, offsets.new_zeros(len(self.names) + 1))[:0]
+        keyed = KeyedJaggedTensor(
+            keys=self.names,
+            values=values,
+            offsets=offsets,
+            lengths=offsets.diff(),
+            stride=(len(offsets) - 1) // len(self.names),
+        )
+        pooled = self.collection(keyed).values()  # [R, F * D]
+        return pooled.unflatten(1, (len(self.names), -1))

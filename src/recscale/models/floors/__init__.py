@@ -1,0 +1,1 @@
+"""Rules without parameters: the floors that a model has to beat."""

@@ -1,0 +1,1 @@
+"""Generative models: what will the user do next?"""

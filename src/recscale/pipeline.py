@@ -1,0 +1,235 @@
+"""One run from settings to record. READ THIS FIRST.
+
+log -> prepared folder -> model -> training -> evaluation -> latency -> record
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from recscale import configfile, models, record
+from recscale.config import RunConfig
+from recscale.evaluation import predictions, protocol
+from recscale.evaluation.predictions import Predictions
+from recscale.features import requests
+from recscale.features.batches import Loader, in_order, single_requests
+from recscale.features.prepare import prepare, summary
+from recscale.features.store import Store, open_store, schema_to_json
+from recscale.serving import latency as timing
+from recscale.training.cost import row_flops
+from recscale.training.fit import Trained, fit
+from recscale.types import Batch, Part, Ranker, Record
+
+EVALUATION_ROWS = 64  # rows of an evaluation batch: any number gives the same scores
+RANKING = ("auc", "gauc", "logloss", "ne")  # training metrics that read exposures
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Folders outside the run."""
+
+    raw: Path
+    prepared: Path
+
+
+def run(config: RunConfig, folder: Path, places: Places, *, resume: bool = False) -> Record:
+    """Train, evaluate and time one model; the record is also in `folder`/record.json.
+
+    Raises ValueError for settings that do not fit the log, KeyboardInterrupt after Ctrl-C: the
+    folder can then be evaluated, or gone on with by `resume`.
+    """
+    store = _store(config, places)
+    _claim(folder, config, store, resume=resume)
+    torch.manual_seed(config.seed)
+    model = models.build(config.model, store.schema, store.catalogue())
+    trained = _train(config, model, store, folder, resume=resume)
+    torch.save(_module(model).state_dict(), folder / "model.ckpt")
+    if trained is not None and trained.interrupted:
+        raise KeyboardInterrupt
+    found = _record(config, folder, store, model, trained)
+    found["metrics"] = _evaluate(config, model, store, folder)
+    found["latency"] = _time(config, model, store)
+    record.write(found, folder)
+    return found
+
+
+def evaluate(folder: Path, places: Places) -> Record:
+    """Measure a trained run again; the record's metrics are replaced."""
+    config, store, model = _reopen(folder, places)
+    found = {**_old_record(folder, config, store, model)}
+    found["metrics"] = _evaluate(config, model, store, folder)
+    record.write(found, folder)
+    return found
+
+
+def latency(folder: Path, places: Places, changes: dict[str, Any]) -> Record:
+    """Time a trained run again, with other latency settings; the record's latency is replaced."""
+    config, store, model = _reopen(folder, places)
+    raw = {**config.latency.model_dump(), **changes}
+    asked = configfile.check(timing.LatencyConfig, raw)
+    found = {**_old_record(folder, config, store, model)}
+    found["latency"] = _time(config.model_copy(update={"latency": asked}), model, store)
+    record.write(found, folder)
+    return found
+
+
+def _store(config: RunConfig, places: Places) -> Store:
+    folder = prepare(config.recipe, places.raw, places.prepared)
+    store = open_store(folder, config.features.history)
+    if config.training.metric in RANKING and not store.schema.exposures:
+        raise configfile.ConfigError(
+            f"training.metric: {config.training.metric} needs a log with labels of exposures; "
+            "this one holds positive events only"
+        )
+    return store
+
+
+def _claim(folder: Path, config: RunConfig, store: Store, *, resume: bool) -> None:
+    """Write the settings, or see that they are the ones a resumed run began with."""
+    settings = folder / "config.yaml"
+    if resume:
+        if not settings.exists():
+            raise ValueError(f"{folder}: nothing to resume, there is no config.yaml")
+        if configfile.load(RunConfig, settings) != config:
+            raise ValueError(f"{settings}: the run to resume began with other settings")
+        return
+    if (folder / "record.json").exists():
+        raise ValueError(f"{folder}: holds a finished run; remove it or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in ("events.csv", "best.ckpt", "last.ckpt"):
+        (folder / stale).unlink(missing_ok=True)
+    settings.write_text(configfile.dump(config), encoding="utf-8")
+    (folder / "schema.json").write_text(json.dumps(schema_to_json(store.schema), indent=1))
+
+
+def _train(
+    config: RunConfig, model: Ranker, store: Store, folder: Path, *, resume: bool
+) -> Trained | None:
+    """Train in place and return with the best weights; None for a floor."""
+    if not models.is_trained(model):
+        return None
+    rows = requests.training_rows(store, config.features.history)
+    if len(rows) == 0:
+        raise ValueError(f"{store.folder}: no training event is left; see its `dropped`")
+    loader = Loader(store, rows, config.training.batch_size, config.seed)
+    validate = _Validation(config, model, store)
+    print(f"{folder.name}: {len(rows):,} rows, {len(loader):,} steps an epoch", file=sys.stderr)  # noqa: T201
+    torch.manual_seed(config.seed)
+    trained = fit(model, loader, config.training, validate, folder, resume=resume)
+    best = folder / "best.ckpt"
+    if best.exists():
+        _module(model).load_state_dict(torch.load(best, weights_only=True))
+    return trained
+
+
+class _Validation:
+    """The training metric on the validation part; its requests are chosen once."""
+
+    def __init__(self, config: RunConfig, model: Ranker, store: Store) -> None:
+        self.model, self.metric, self.seen = model, config.training.metric, config.evaluation.seen
+        self.ranked = self.metric in RANKING
+        self.rows = requests.evaluation_rows(
+            store,
+            "valid",
+            config.features.history,
+            positive=not self.ranked,
+            limit=None if self.ranked else config.training.validation_requests,
+        )
+        if len(self.rows) == 0:
+            raise configfile.ConfigError("split.valid: no event falls into the validation part")
+        self.store = store
+
+    def __call__(self) -> float:
+        schema = self.store.schema
+        batches = in_order(self.store, self.rows, EVALUATION_ROWS)
+        if self.ranked:
+            return protocol.ranking(self.model, batches, schema).metrics[self.metric]
+        return protocol.retrieval(self.model, batches, schema, self.seen).metrics[self.metric]
+
+
+def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> dict[str, Any]:
+    """The metrics of the test part; what each request got is kept in predictions.npz."""
+    print(f"{folder.name}: evaluating", file=sys.stderr)  # noqa: T201
+    retrieval = protocol.retrieval(
+        model,
+        _requests(config, store, "test", positive=True),
+        store.schema,
+        config.evaluation.seen,
+    )
+    ranking = None
+    if store.schema.exposures:
+        exposures = _requests(config, store, "test", positive=False)
+        ranking = protocol.ranking(model, exposures, store.schema)
+    predictions.save(Predictions(retrieval, ranking), folder)
+    metrics: dict[str, Any] = {
+        "retrieval": retrieval.metrics,
+        "behaviour": retrieval.behaviour(store.catalogue().popularity.numpy()),
+    }
+    if ranking is not None:
+        metrics["ranking"] = ranking.metrics
+    return metrics
+
+
+def _requests(config: RunConfig, store: Store, part: Part, *, positive: bool) -> Iterator[Batch]:
+    limit = config.evaluation.requests if positive else None
+    rows = requests.evaluation_rows(
+        store, part, config.features.history, positive=positive, limit=limit
+    )
+    return in_order(store, rows, EVALUATION_ROWS)
+
+
+def _time(config: RunConfig, model: Ranker, store: Store) -> dict[str, Any]:
+    asked = config.latency
+    history = min(asked.history or config.features.history, config.features.history)
+    rows = requests.evaluation_rows(store, "test", history, positive=True, limit=asked.requests)
+    return timing.measure(model, single_requests(store, rows, asked.candidates), asked)
+
+
+def _record(
+    config: RunConfig, folder: Path, store: Store, model: Ranker, trained: Trained | None
+) -> Record:
+    flops = None
+    if trained is not None:
+        rows = requests.training_rows(store, config.features.history)
+        flops = round(trained.rows * row_flops(model, store, rows))
+    return record.build(
+        name=folder.name,
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        data=summary(store.folder),
+        machine=record.machine(),
+        cost=model.cost(config.features.history, config.latency.candidates),
+        train_flops=flops,
+        train=None if trained is None else trained.summary(),
+    )
+
+
+def _reopen(folder: Path, places: Places) -> tuple[RunConfig, Store, Ranker]:
+    weights = folder / "model.ckpt"
+    if not weights.exists():
+        raise ValueError(f"{folder}: not a run folder, it has no model.ckpt")
+    config = configfile.load(RunConfig, folder / "config.yaml")
+    store = _store(config, places)
+    model = models.build(config.model, store.schema, store.catalogue())
+    _module(model).load_state_dict(torch.load(weights, weights_only=True))
+    return config, store, model
+
+
+def _old_record(folder: Path, config: RunConfig, store: Store, model: Ranker) -> Record:
+    """The record there is; a run stopped by Ctrl-C has none yet."""
+    if (folder / "record.json").exists():
+        return record.read(folder)
+    return _record(config, folder, store, model, None)
+
+
+def _module(model: Ranker) -> nn.Module:
+    assert isinstance(model, nn.Module)
+    return model

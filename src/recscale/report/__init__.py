@@ -1,0 +1,1 @@
+"""Records in, one page out. The only home of plotly."""

@@ -1,0 +1,1 @@
+"""Fitting a ranker. The only home of lightning."""

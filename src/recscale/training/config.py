@@ -1,0 +1,29 @@
+"""Length and pace of a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from recscale.configfile import Settings
+
+Metric = Literal[
+    "hr@10", "hr@50", "hr@200", "ndcg@10", "ndcg@200", "mrr", "auc", "gauc", "logloss", "ne"
+]
+LOWER_IS_BETTER: frozenset[str] = frozenset({"logloss", "ne"})
+
+
+class TrainingConfig(Settings):
+    """AdamW at a constant rate after a warm-up, stopped early on a validation metric."""
+
+    steps: int = Field(2000, gt=0)  # at most
+    batch_size: int = Field(128, gt=0)  # rows: windows of users
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0)  # linear
+    metric: Metric = "ndcg@10"  # on the validation part: early stopping and the best checkpoint
+    validate_every: int = Field(200, gt=0)  # steps
+    validation_requests: int | None = Field(500, gt=0)  # ranked in the catalogue; null: all
+    patience: int = Field(5, gt=0)  # validations in a row that are no better
+    checkpoint_every: int = Field(200, gt=0)  # steps between points that --resume goes on from
