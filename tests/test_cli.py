@@ -54,7 +54,9 @@ def test_help_answers_in_half_a_second():
     spent: list[float] = []
     for _ in range(3):
         before = os.times()
-        subprocess.run([sys.executable, "-m", "recscale", "--help"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "recscale", "--help"], check=True, capture_output=True
+        )
         after = os.times()
         user = after.children_user - before.children_user
         spent.append(user + after.children_system - before.children_system)

@@ -114,7 +114,7 @@ def _train(
     config: RunConfig, model: Ranker, store: Store, folder: Path, *, resume: bool
 ) -> Trained | None:
     """Train in place and return with the best weights; None for a floor."""
-    if not models.is_trained(model):
+    if not models.is_trained(_module(model)):
         return None
     rows = requests.training_rows(store, config.features.history)
     if len(rows) == 0:
@@ -134,7 +134,7 @@ class _Validation:
     """The training metric on the validation part; its requests are chosen once."""
 
     def __init__(self, config: RunConfig, model: Ranker, store: Store) -> None:
-        self.model, self.metric, self.seen = model, config.training.metric, config.evaluation.seen
+        self.model, self.metric, self.config = model, config.training.metric, config.evaluation
         self.ranked = self.metric in RANKING
         self.rows = requests.evaluation_rows(
             store,
@@ -152,7 +152,9 @@ class _Validation:
         batches = in_order(self.store, self.rows, EVALUATION_ROWS)
         if self.ranked:
             return protocol.ranking(self.model, batches, schema).metrics[self.metric]
-        return protocol.retrieval(self.model, batches, schema, self.seen).metrics[self.metric]
+        return protocol.retrieval(self.model, batches, schema, self.config.seen).metrics[
+            self.metric
+        ]
 
 
 def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from recscale import data
+from recscale.data import files
 from recscale.data.schema import DataError
 from recscale.data.sources.table import SideTable, TableConfig
 
@@ -71,6 +72,20 @@ def test_bad_rows_are_dropped_under_a_counted_reason_and_add_up(load):
 def test_a_row_one_field_short_is_found_without_any_long_one(load):
     log = load(HEAD + "1,a,5\n1,b,6,0\n")
     assert (rows(log), log.dropped) == ([(1, "b", 6000)], {"wrong number of fields": 1})
+
+
+def test_a_long_row_does_not_make_up_for_a_short_one(load):
+    log = load("who,what,when\n1,a\n2,b,6,9\n3,c,7\n")
+    assert (rows(log), log.dropped) == ([(3, "c", 7000)], {"wrong number of fields": 2})
+
+
+def test_a_long_file_is_checked_across_its_blocks(tmp_path, load, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK", 16)
+    text = "who,what,when\n" + "".join(f"{n},caf\u00e9,{n}\n" for n in range(100))
+    assert len(rows(load(text))) == 100
+    assert load(text + "1,a\n").dropped == {"wrong number of fields": 1}
+    message = refused(load, text.encode() + b"1,\xc3,1\n")
+    assert message == f"{tmp_path / 'log.csv'}, line 102: not UTF-8 text"
 
 
 def test_quoted_separators_and_line_ends_are_not_ragged(load):
@@ -174,6 +189,7 @@ def test_a_side_table_with_two_different_rows_for_a_key_is_refused(load, tmp_pat
         (b"plain", {"path": "l.parquet"}, "l.parquet: cannot be read"),
         (b'{"who": 1,\n', {"path": "l.jsonl"}, "l.jsonl: cannot be read"),
         (b'{"who": 1}\n', {"path": "l.jsonl"}, "l.jsonl: no column what, when; it has who"),
+        (b'who,what,when\n1,"a,1\n2,b,2\n', {}, "log.csv, line 3: unexpected end of data"),
         (b"plain", {"path": "l.xlsx"}, "l.xlsx: want .csv"),
         (
             b"who,what,when,click\n1,a,1,2\n",

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
+from recscale.models import forgetting
 from recscale.models.forgetting import (
     MixtureConfig,
     NoForgetting,
@@ -27,6 +28,20 @@ def test_one_component_is_an_exponential_above_a_floor():
     mixture = build_forgetting(MixtureConfig(components=1, fastest=60, slowest=61), heads=1)
     weight = mixture(torch.tensor([0.0, 60.0, 1e9]))[:, 0]
     torch.testing.assert_close(weight, torch.tensor([1.0, 0.5 + 0.5 / torch.e, 0.5]))
+
+
+def test_gradient_is_that_of_the_plain_mixture(monkeypatch):
+    monkeypatch.setattr(forgetting, "PIECE", 2)
+    mixture = build_forgetting(MixtureConfig(components=3), heads=2).double()
+    age = torch.tensor([[0.0, 50.0, 7e3], [1e6, 1e8, 3.0]], dtype=torch.float64)
+    weight = torch.rand(2, 3, 2, dtype=torch.float64)
+    share = mixture.share.softmax(-1)
+    curves = torch.cat([(age[..., None] * -mixture.rates).exp(), torch.ones(2, 3, 1)], dim=-1)
+    plain = curves @ share.T
+    torch.testing.assert_close(mixture(age), plain)
+    (fast,) = torch.autograd.grad((mixture(age) * weight).sum(), mixture.share)
+    (slow,) = torch.autograd.grad((plain * weight).sum(), mixture.share)
+    torch.testing.assert_close(fast, slow)
 
 
 def test_gradient_is_finite_at_age_zero_and_at_thirty_years():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recscale.models import DINConfig, PopularityConfig, RecentConfig, build
+from recscale.models import DINConfig, PopularityConfig, RecentConfig, TransformerConfig, build
 from recscale.models.ctr import din
 from recscale.models.ctr.dcnv2 import Crosses
 from recscale.models.ctr.din import AttentionUnit
@@ -128,3 +128,14 @@ def test_user_features_reach_every_trained_score(world):
     older = replace(batch, user=batch.user | {"age": batch.user["age"] + torch.tensor([1.0, 0.0])})
     changed = model.score(older) != model.score(batch)
     assert changed.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("kind", [HSTUConfig, TransformerConfig])
+def test_bf16_attention_has_no_nan_at_length_4096(kind, world):
+    schema = replace(world.schema, history=4096)
+    model = build(kind(width=8, heads=1, blocks=1), schema, world.catalogue)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(world.batch([4096], [[4096, 1, 0, 2000]]))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())

@@ -87,7 +87,9 @@ def test_a_resumed_run_equals_a_straight_one(stop: int, tmp_path: Path):
         whole.best_step,
     )
     curves = [(tmp_path / run / "events.csv").read_text().splitlines() for run in "ab"]
-    assert [line.split(",")[4:] for line in curves[0]] == [line.split(",")[4:] for line in curves[1]]
+    assert [line.split(",")[4:] for line in curves[0]] == [
+        line.split(",")[4:] for line in curves[1]
+    ]
 
 
 def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from recscale.configfile import Settings
 from recscale.models.clock import pairwise_age
 from recscale.models.settings import Count
+
+PIECE = 2**15  # ages worked on at a time: with eight components 1 MB, within a cache
 
 
 class NoForgettingConfig(Settings):
@@ -84,9 +86,8 @@ class Mixture(nn.Module):
     def forward(self, age: Tensor) -> Tensor:
         """[...] seconds -> [..., H]."""
         weight = self.share.softmax(dim=-1)[:, :-1]  # [H, K]
-        # 1 minus what is lost: age zero gives exactly one, and nothing exceeds it.
-        lost = torch.expm1(age[..., None] * -self.rates)  # [..., K]
-        return 1 + lost @ weight.T
+        kept = cast(Tensor, Decay.apply(age.flatten(), self.rates, weight))
+        return kept.unflatten(1, age.shape).movedim(0, -1)
 
     def gate(self, age: Tensor) -> Tensor:
         """[B, L, L] -> [B, H, L, L], for attention that multiplies."""
@@ -100,6 +101,34 @@ class Mixture(nn.Module):
         """The product with the mixture's weights, for each pair of events."""
         heads, components = self.share.shape
         return 2 * pairs * heads * (components - 1)
+
+
+class Decay(torch.autograd.Function):
+    """The mixture over many ages, a piece at a time.
+
+    Held for the backward pass, the K exponentials of every pair of events would outgrow the model.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, age: Tensor, rates: Tensor, weight: Tensor) -> Tensor:
+        """age [P] seconds, rates [K], weight [H, K] without the floor -> [H, P]."""
+        ctx.save_for_backward(age, rates)
+        with torch.autocast(age.device.type, enabled=False):
+            # 1 minus what is lost: age zero gives exactly one, and nothing exceeds it.
+            return torch.cat([1 + weight @ _lost(part, rates) for part in age.split(PIECE)], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, Tensor]:
+        """[H, P] -> [H, K]; ages are data."""
+        age, rates = ctx.saved_tensors
+        pieces = zip(age.split(PIECE), grad_outputs[0].split(PIECE, dim=1), strict=True)
+        grads = [grad @ _lost(part, rates).T for part, grad in pieces]
+        return None, None, torch.stack(grads).sum(0)
+
+
+def _lost(age: Tensor, rates: Tensor) -> Tensor:
+    """[P], [K] -> [K, P], minus the part of each exponential that is gone."""
+    return torch.expm1(rates[:, None] * -age)
 
 
 Forgetting = NoForgetting | Mixture

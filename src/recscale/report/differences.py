@@ -13,7 +13,6 @@ from recscale.evaluation.bootstrap import Interval, Resampled, Spread
 from recscale.evaluation.predictions import Predictions
 from recscale.report.groups import Column, Group
 
-PAIRED = ("ndcg@10", "hr@10", "mrr", "auc", "gauc")
 Table = Mapping[str, Mapping[str, Resampled]]  # metric -> group -> its replicates
 
 
@@ -38,14 +37,17 @@ def resample(groups: Sequence[Group], folders: Mapping[str, Path]) -> Table:
     return table
 
 
-def to_best(groups: Sequence[Group], column: Column, table: Table) -> dict[str, Interval]:
-    """Group -> how far it is from the best group of a metric; the best itself is left out."""
-    found = table.get(column.title, {})
-    best = [g.name for g in ordered(groups, column) if g.name in found][:1]
+def to_best(metric: str, table: Table) -> dict[str, Interval]:
+    """Group -> how far it is from the best one; the best itself is left out.
+
+    Of every metric that is resampled, higher is better.
+    """
+    found = table.get(metric, {})
+    best = max(found, key=lambda name: found[name].value, default=None)
     return {
-        name: bootstrap.difference(resampled, found[best[0]])
+        name: bootstrap.difference(resampled, found[best])
         for name, resampled in found.items()
-        if name != best[0]
+        if best is not None and name != best
     }
 
 
@@ -94,8 +96,7 @@ def _statistics(runs: Sequence[Predictions]) -> dict[str, list[Resampled]]:
         retrieval, ranking = run.retrieval, run.ranking
         if retrieval is not None and np.unique(retrieval.user).size > 1:
             for name, values in metrics.per_target(retrieval.rank).items():
-                if name in PAIRED:
-                    found.setdefault(name, []).append(bootstrap.mean(retrieval.user, values))
+                found.setdefault(name, []).append(bootstrap.mean(retrieval.user, values))
         if ranking is not None and np.unique(ranking.user).size > 1:
             rows = (ranking.user, ranking.label, ranking.score)
             for name, statistic in (("auc", bootstrap.auc), ("gauc", bootstrap.gauc)):

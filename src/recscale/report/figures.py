@@ -7,18 +7,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from recscale.report.families import COLOUR
-from recscale.report.groups import HEADLINE, Column, Group, get, present
+from recscale.report.groups import HEADLINE, Column, Group, present
 from recscale.types import Record
 
 INK, GRID = "#1f2933", "#e4e7eb"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 DASHES = ("solid", "dash", "dot", "dashdot")
+P99 = "latency.p99_ms"
+MILLISECONDS = [digit * 10.0**power for power in range(-3, 5) for digit in (1, 2, 5)]
 PANELS = ("ndcg@10", "hr@10", "auc", "gauc")
 
 
@@ -34,7 +37,7 @@ class Curve:
 
 
 def quality(groups: Sequence[Group]) -> go.Figure | None:
-    """Each metric by model: mean, deviation over seeds, and every seed as a small point."""
+    """Each metric by model: mean, deviation over seeds, and every seed as a tick."""
     columns = _panels(groups, PANELS)
     if not columns:
         return None
@@ -67,18 +70,25 @@ def quality(groups: Sequence[Group]) -> go.Figure | None:
 
 def frontier(groups: Sequence[Group]) -> go.Figure | None:
     """Quality against the 99th percentile of latency, and the budget."""
-    timed = [found for found in groups if found.values("latency.p99_ms")]
+    timed = [found for found in groups if found.values(P99)]
     columns = _panels(timed, ("ndcg@10", "auc"))
     if not columns:
         return None
+    budgets = sorted({budget for found in timed for budget in found.values("latency.budget_ms")})
     figure = _panelled([f"{column.title} against p99" for column in columns])
     for place, column in enumerate(columns, start=1):
-        for found in timed:
-            if found.values(column.key):
-                figure.add_trace(_point(found, column), row=1, col=place)
-        for budget in sorted({get(r, "latency.budget_ms") for g in timed for r in g.records}):
+        measured = [found for found in timed if found.values(column.key)]
+        for found in measured:
+            side = _free_side(found, measured, column)
+            figure.add_trace(_point(found, column, side), row=1, col=place)
+        for budget in budgets:
             _draw_budget(figure, budget, place)
-    figure.update_xaxes(type="log", title="p99 latency, ms (log)", dtick="D2")
+    milliseconds = [ms for found in timed for ms in found.values(P99)] + budgets
+    # Room for names beside the outermost points: a third of a factor of ten.
+    span = [math.log10(min(milliseconds)) - 0.33, math.log10(max(milliseconds)) + 0.33]
+    figure.update_xaxes(
+        type="log", range=span, tickvals=MILLISECONDS, title="p99 latency, ms (log)"
+    )
     figure.update_layout(height=430, showlegend=False)
     return figure
 
@@ -152,7 +162,7 @@ def _seeds(values: list[float], names: list[str], colour: str) -> go.Scatter:
         x=values,
         y=names,
         mode="markers",
-        marker={"size": 6, "color": colour, "opacity": 0.35},
+        marker={"symbol": "line-ns-open", "size": 16, "color": colour, "line": {"width": 1}},
         hovertemplate="seed %{x:.4f}<extra></extra>",
     )
 
@@ -189,8 +199,16 @@ def _draw_budget(figure: go.Figure, budget: float, place: int) -> None:
     )
 
 
-def _point(found: Group, column: Column) -> go.Scatter:
-    quality_, latency = found.spread(column.key), found.spread("latency.p99_ms")
+def _free_side(found: Group, others: Sequence[Group], column: Column) -> str:
+    """Where a point's name does not run into its neighbour's: away from the nearest in latency."""
+    place = {g.name: (math.log(mean(g.values(P99))), mean(g.values(column.key))) for g in others}
+    x, y = place.pop(found.name)
+    nearest = min(place.values(), key=lambda other: abs(other[0] - x), default=(x, y))
+    return "top center" if y >= nearest[1] else "bottom center"
+
+
+def _point(found: Group, column: Column, side: str) -> go.Scatter:
+    quality_, latency = found.spread(column.key), found.spread(P99)
     assert quality_ is not None
     assert latency is not None
     return go.Scatter(
@@ -200,7 +218,7 @@ def _point(found: Group, column: Column) -> go.Scatter:
         error_y=None if quality_.sd is None else {"array": [quality_.sd], "thickness": 1},
         mode="markers+text",
         text=[found.name],
-        textposition="top center",
+        textposition=side,
         cliponaxis=False,
         marker={"size": 11, "color": COLOUR[found.family]},
         hovertemplate=f"{found.name}<br>%{{x:.2f}} ms<br>%{{y:.4f}}<extra></extra>",

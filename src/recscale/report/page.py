@@ -41,7 +41,8 @@ def write(records: Sequence[Record], out: Path, folders: Mapping[str, Path] | No
         _section("Comparison", tables.NOTE, tables.main(groups, table)),
         _section(
             "Difference to the best",
-            "Paired bootstrap over users, 95 % intervals; metrics are averaged over seeds first.",
+            "Paired bootstrap over users, 95 % intervals of the mean over seeds. How trainings "
+            "differ from seed to seed is not in them; the table above asks for both.",
             tables.paired(groups, table),
         ),
         *_plots(groups, places),
@@ -57,7 +58,7 @@ def _plots(groups: Sequence[Group], folders: Mapping[str, Path]) -> list[str]:
     return [
         _section(
             "Quality",
-            "Large points: mean over seeds, bars one standard deviation. Small points: seeds.",
+            "Points: mean over seeds. Bars: one standard deviation. Ticks: every seed.",
             _figure(figures.quality(groups), "quality", _key(groups)),
         ),
         _section(
@@ -114,6 +115,7 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("Digest", str(data["digest"])),
         ("Split", _settings(config.get("split"))),
         ("Evaluation", _settings(config.get("evaluation"))),
+        ("Held out", " | ".join(_distinct(records, _held_out))),
         ("Latency", " | ".join(_distinct(records, _request))),
         ("Machine", " | ".join(_distinct(records, _machine))),
         ("Code", " | ".join(_distinct(records, _code))),
@@ -123,7 +125,8 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 def _title(groups: Sequence[Group]) -> str:
     count = len(groups)
-    return f"{count} model{'s' * (count > 1)} on {_source(groups[0].records[0])}"
+    source = _source(groups[0].records[0])
+    return f"{_counted(count, 'model')} on {'a synthetic log' if source == 'synthetic' else source}"
 
 
 def _source(record: Record) -> str:
@@ -147,6 +150,17 @@ def _request(record: Record) -> str:
     )
 
 
+def _held_out(record: Record) -> str:
+    counted = (
+        ("retrieval.targets", "target"),
+        ("retrieval.cold_targets", "cold target"),
+        ("ranking.exposures", "exposure"),
+        ("ranking.single_class_users", "single-class user"),
+    )
+    found = [_counted(get(record, f"metrics.{key}"), noun) for key, noun in counted]
+    return ", ".join(text for text in found if text)
+
+
 def _machine(record: Record) -> str:
     machine = record["machine"]
     parts = [machine.get("gpu"), machine.get("cpu"), _counted(machine.get("threads"), "thread")]
@@ -161,7 +175,7 @@ def _code(record: Record) -> str:
 
 
 def _counted(number: int | None, noun: str) -> str | None:
-    return None if number is None else f"{number} {noun}{'s' * (number != 1)}"
+    return None if number is None else f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _distinct(records: Sequence[Record], describe: Any) -> list[str]:
@@ -177,7 +191,7 @@ def _key(groups: Sequence[Group]) -> str:
 def _figure(figure: go.Figure | None, name: str, key: str = "") -> str:
     if figure is None:
         return ""
-    options = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d"]}
+    options = {"displayModeBar": False, "responsive": True}
     drawn = figure.to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config=options, include_mathjax=False
     )

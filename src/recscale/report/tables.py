@@ -15,16 +15,17 @@ from recscale.types import Record
 
 ABSENT = "\u2013"
 NOTE = (
-    "Mean \u00b1 standard deviation over seeds. Bold: best, and the difference to the second is "
-    "larger than the noise. \u2248: best, but within noise of the second."
+    "Mean \u00b1 standard deviation over seeds. Bold: best, and ahead of the second by more than "
+    "the noise, over seeds and over users. \u2248: best, but within noise of the second."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text and whether it is the best of its column: clearly, within noise, or not (None)."""
+    """A number, its deviation over seeds, and whether it is the best of its column."""
 
-    text: str
+    mean: str
+    sd: str | None = None  # None where there is one seed, or nothing to deviate
     best: bool | None = None  # True clearly, False within noise, None not the best
 
 
@@ -37,7 +38,7 @@ def markdown(records: Sequence[Record], folders: Mapping[str, Path] | None = Non
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     cells = [column_cells(groups, column, table) for column in columns]
     for i, found in enumerate(groups):
-        texts = [_mark(column[i]) for column in cells]
+        texts = [_text(column[i]) for column in cells]
         lines.append([found.name, str(len(found.records)), *texts, verdict(found)])
     rows = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([*rows, "", NOTE])
@@ -65,7 +66,7 @@ def paired(groups: Sequence[Group], table: differences.Table) -> str:
         return ""
     cells: list[list[str]] = []
     for column in columns:
-        gaps = differences.to_best(groups, column, table)
+        gaps = differences.to_best(column.title, table)
         cells.append([_gap(gaps, table[column.title], found.name) for found in groups])
     return _table(groups, [escape(column.title) for column in columns], cells)
 
@@ -75,9 +76,7 @@ def column_cells(groups: Sequence[Group], column: Column, table: differences.Tab
     ranked = differences.ordered(groups, column) if column.better else []
     best = ranked[0] if len(ranked) > 1 else None
     clear = differences.is_clear(groups, column, table) if best else None
-    return [
-        Cell(_text(g.spread(column.key), column.kind), clear if g is best else None) for g in groups
-    ]
+    return [_cell(g.spread(column.key), column.kind, clear if g is best else None) for g in groups]
 
 
 def verdict(found: Group) -> str:
@@ -131,20 +130,19 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _text(spread: Spread | None, kind: str) -> str:
+def _cell(spread: Spread | None, kind: str, best: bool | None) -> Cell:
     if spread is None:
-        return ABSENT
-    mean = number(spread.mean, kind)
+        return Cell(ABSENT)
     # Sizes do not vary with the seed.
-    if spread.sd is None or kind == "count":
-        return mean
-    return f"{mean} \u00b1 {number(spread.sd, kind)}"
+    sd = None if spread.sd is None or kind == "count" else number(spread.sd, kind)
+    return Cell(number(spread.mean, kind), sd, best)
 
 
-def _mark(cell: Cell) -> str:
+def _text(cell: Cell) -> str:
+    text = cell.mean if cell.sd is None else f"{cell.mean} \u00b1 {cell.sd}"
     if cell.best is None:
-        return cell.text
-    return f"**{cell.text}**" if cell.best else f"\u2248 {cell.text}"
+        return text
+    return f"**{text}**" if cell.best else f"\u2248 {text}"
 
 
 def _table(groups: Sequence[Group], heads: Sequence[str], columns: Sequence[list[str]]) -> str:
@@ -165,11 +163,11 @@ def _cells(
 
 
 def _td(cell: Cell) -> str:
-    if cell.best is None:
-        return f"<td>{cell.text}</td>"
-    if cell.best:
-        return f'<td class="best">{cell.text}</td>'
-    return f"<td>{cell.text}<small>\u2248 best, within noise</small></td>"
+    name = ' class="best"' if cell.best else ""
+    mark = "\u2248 " if cell.best is False else ""
+    sd = "" if cell.sd is None else f"<small>\u00b1 {cell.sd}</small>"
+    noise = "<small>within noise</small>" if cell.best is False else ""
+    return f"<td{name}>{mark}{cell.mean}{sd}{noise}</td>"
 
 
 def _badge(said: str) -> str:
@@ -208,5 +206,5 @@ def _signed(value: float) -> str:
 
 
 def _head(column: Column) -> str:
-    arrow = {"higher": " \u2191", "lower": " \u2193", None: ""}[column.better]
+    arrow = {"higher": "\u00a0\u2191", "lower": "\u00a0\u2193", None: ""}[column.better]
     return escape(column.title) + arrow

@@ -17,13 +17,15 @@ LOWER_IS_BETTER: frozenset[str] = frozenset({"logloss", "ne"})
 class TrainingConfig(Settings):
     """AdamW at a constant rate after a warm-up, stopped early on a validation metric."""
 
-    steps: int = Field(2000, gt=0)  # at most
-    batch_size: int = Field(128, gt=0)  # rows: windows of users
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_steps: int = Field(0, ge=0)  # linear
+    steps: int = Field(default=2000, gt=0)  # at most
+    batch_size: int = Field(default=128, gt=0)  # rows: windows of users
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)  # linear
     metric: Metric = "ndcg@10"  # on the validation part: early stopping and the best checkpoint
-    validate_every: int = Field(200, gt=0)  # steps
-    validation_requests: int | None = Field(500, gt=0)  # ranked in the catalogue; null: all
-    patience: int = Field(5, gt=0)  # validations in a row that are no better
-    checkpoint_every: int = Field(200, gt=0)  # steps between points that --resume goes on from
+    validate_every: int = Field(default=200, gt=0)  # steps
+    validation_requests: int | None = Field(default=500, gt=0)  # ranked in the catalogue; null: all
+    patience: int = Field(default=5, gt=0)  # validations in a row that are no better
+    checkpoint_every: int = Field(
+        default=200, gt=0
+    )  # steps between points that --resume goes on from

@@ -46,7 +46,7 @@ class TableConfig(SourceSettings):
     event: dict[str, Kind] = Field(default_factory=dict[str, Kind])
     items: SideTable | None = None
     users: SideTable | None = None
-    separator: str = Field(default=",", min_length=1, max_length=1)  # of CSV fields
+    separator: str = Field(default=",", pattern=r"^[\x01-\x7f]$")  # of CSV fields
     list_separator: str = Field(default="|", min_length=1)  # of text in multi features
 
     @model_validator(mode="after")

@@ -88,8 +88,11 @@ class DCNv2(nn.Module):
         self.gap = Gap(width)
         self.start = nn.Parameter(torch.randn(2, width) * 0.02)  # mean and end of no history
         fields = self.items.count + self.user.count + self.context.count + 3
-        structures = {"stacked": Stacked, "parallel": Parallel}
-        self.network = structures[config.structure](config, fields * width)
+        match config.structure:
+            case "stacked":
+                self.network = Stacked(config, fields * width)
+            case "parallel":
+                self.network = Parallel(config, fields * width)
 
     def score(self, batch: Batch) -> Tensor:
         """[N] logits."""
