@@ -30,6 +30,7 @@ from recscale.types import Batch, Part, Ranker, Record
 
 EVALUATION_ROWS = 64  # rows of an evaluation batch: any number gives the same scores
 RANKING = ("auc", "gauc", "logloss", "ne")  # training metrics that read exposures
+CALIBRATION = ("logloss", "ne", "ece")  # metrics that read the score as a probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,10 @@ def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> d
         "behaviour": retrieval.behaviour(store.catalogue().popularity.numpy()),
     }
     if ranking is not None:
-        metrics["ranking"] = ranking.metrics
+        # A floor orders items; its score is no probability, so nothing that reads one is measured.
+        unread = () if models.is_trained(_module(model)) else CALIBRATION
+        measured = ranking.metrics.items()
+        metrics["ranking"] = {name: value for name, value in measured if name not in unread}
     return metrics
 
 

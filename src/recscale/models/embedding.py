@@ -6,6 +6,7 @@ between one device and many.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,9 @@ from torchrec import (
 )
 
 from recscale.types import Feature
+
+# TorchRec asks torch.fx at every call whether it is being traced, and torch.fx warns of that.
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 SPREAD = 0.02  # standard deviation at the start, as in BERT and SASRec
 
