@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from recscale.cli import main
+
 ROOT = Path(__file__).parents[1]
-Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a verb said."""
+
+    stdout: str
+    stderr: str
+
+
+class Cli(Protocol):
+    """Run a verb as a user would; see the fixture `cli`."""
+
+    def __call__(self, *words: str, code: int = 0) -> Told: ...
 
 
 @pytest.fixture(scope="session")
@@ -24,19 +39,19 @@ def real_logs() -> Path:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Run a verb in `tmp_path`, as a user would."""
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run a verb in `tmp_path`, in this process: importing torch anew takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RECSCALE_DATA", raising=False)
 
-    def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "recscale", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+    def run(*words: str, code: int = 0) -> Told:
+        monkeypatch.setattr(sys, "argv", ["recscale", *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = Told(*capfd.readouterr())
+        assert (end.value.code or 0) == code, told.stderr
+        assert "Traceback" not in told.stderr
+        return told
 
     return run

@@ -148,14 +148,17 @@ class Ranker(Protocol):
 
 @runtime_checkable
 class Retriever(Ranker, Protocol):
-    """A ranker whose score over the whole catalogue is one matrix product."""
+    """A ranker that ranks the whole catalogue by one matrix product."""
 
     def encode(self, batch: Batch) -> Tensor:
         """[N, D]: the user as seen by each candidate's request; its item is not read."""
         ...
 
     def item_vectors(self) -> Tensor:
-        """[V, D], so that encode(batch) @ item_vectors().T ranks like score does."""
+        """[V, D]; encode(batch) @ item_vectors().T ranks what the user acts on next.
+
+        Like score where the schema has no exposures; elsewhere score answers another question.
+        """
         ...
 
 

@@ -1,3 +1,5 @@
+import hashlib
+
 import polars as pl
 import pytest
 
@@ -9,6 +11,10 @@ RATINGS = "1::31::5::978300760\n2::1::3::978300760\n1::1::4::978300019\n1::2::3:
 MOVIES = "1::Toy Story (1995)::Animation|Comedy\n2::Caf\xe9::Drama\n31::Heat (1995)::Action\n"
 USERS = "1::F::1::10::48067\n2::M::56::16::70072\n"
 LEAVE_ONE_OUT = SplitConfig(protocol="leave_one_out")
+# sha256 of the leave_one_out test targets, a line "user item" for each user in ascending order:
+# with ties in the order of the reconstruction's `seq`, and in the order of ratings.dat's rows.
+TARGETS_BY_SEQ = "5fa05a8618a82f875a42aa935ee3f8e438269417e377c86df1730879cf394a4a"
+TARGETS_BY_ROW = "a33559789995091722e6f398b171c908aa253aa300aae744da684d38ce9cf4df"
 
 
 def written(root, ratings=RATINGS, movies=MOVIES, users=USERS):
@@ -94,6 +100,24 @@ def test_rendered_ratings_differ_from_the_reconstruction_only_within_ties(real_l
         assert raw.events[name].equals(rebuilt.events[name])
     key = ["user", "time", "item", "rating"]
     assert raw.events.select(key).sort(key).equals(rebuilt.events.select(key).sort(key))
+
+
+def digest_of_targets(log):
+    held_out = assign(log, LEAVE_ONE_OUT).events.filter(pl.col("part") == 2).sort("user")
+    assert held_out["user"].to_list() == list(range(1, 6041))
+    lines = [f"{user} {item}\n" for user, item in held_out.select("user", "item").iter_rows()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_the_reconstructions_targets_have_the_published_digest(real_logs):
+    """Hazard 15: 42 % of the users tie on their last second."""
+    log = data.load(data.named("ml-1m"), real_logs)
+    assert digest_of_targets(log) == TARGETS_BY_SEQ
+
+
+def test_the_targets_of_ratings_dat_have_the_published_digest(real_logs, tmp_path):
+    """Hazard 15: its rows are not in the order of time, so here the sort itself breaks the ties."""
+    assert digest_of_targets(rendered(real_logs, tmp_path)) == TARGETS_BY_ROW
 
 
 def test_the_100k_log_is_read(real_logs):

@@ -35,12 +35,14 @@ def test_rows_without_a_label_do_not_move_the_cut(log):
 
 
 def test_ties_in_time_keep_the_original_row_order(log):
+    """Hazard 15."""
     rows = [(1, 30, 5), (2, 9, 1), (1, 10, 5), (1, 20, 5), (1, 40, 4), (2, 8, 1)]
     split = assign(log(rows), SplitConfig())
     assert column(split, "item") == [40, 30, 10, 20, 9, 8]
 
 
 def test_temporal_prefix_counts_strictly_earlier_events_only(log):
+    """Hazard 5: what ties with a request is not its past."""
     rows = [(1, 1, 5), (1, 2, 5), (1, 3, 6), (1, 4, 6), (1, 5, 7), (2, 1, 6), (2, 2, 7)]
     assert column(assign(log(rows), TENTHS), "prefix") == [0, 0, 2, 2, 4, 0, 1]
 
@@ -89,6 +91,7 @@ def test_leave_one_out_counts_users_with_too_few_positive_events(log):
     "users", [[3, 1, 2], ["c", "a", "b"], [1 << 50, -(1 << 50), 0], [3 << 40, 1 << 40, 2 << 40]]
 )
 def test_any_user_id_sorts_like_two_keys_do(log, users):
+    """Hazard 15: a stable sort, whichever way the key is packed."""
     rng = np.random.default_rng(1)
     rows = [(users[k], i, int(t)) for i, (k, t) in enumerate(rng.integers(0, 3, (200, 2)))]
     rows.append((users[0], 200, 1 << 40))

@@ -115,6 +115,7 @@ def test_ids_become_integers_only_where_all_are_written_as_such(load):
 def test_every_unit_is_floored_to_milliseconds_without_passing_float32(
     load, unit, written, milliseconds
 ):
+    """Hazard 14."""
     log = load(f"who,what,when\n1,a,{written}\n", time_unit=unit)
     assert rows(log, "time") == [(milliseconds,)]
 

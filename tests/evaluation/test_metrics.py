@@ -76,6 +76,7 @@ def test_rank_is_the_mean_place_over_all_orders_of_the_ties(
 
 
 def test_hr_at_10_counts_rank_10():
+    """Hazard 2."""
     assert list(metrics.hit(np.array([10.0, 10.5, 11.0]), 10)) == [1.0, 0.0, 0.0]
 
 

@@ -74,6 +74,7 @@ def visible(store: Store, rows: Rows) -> dict[int, list[int]]:
 
 
 def test_every_training_candidate_sees_its_own_past_once():
+    """Hazard 1: a window ends right before the newest of its candidates."""
     store = two_users()
     rows = training_rows(store, history=4)
     assert visible(store, rows) == {
@@ -154,6 +155,17 @@ def test_a_batch_carries_users_labels_and_clocks():
     assert batch.history.features["item"].tolist() == [10, 11, 12, 13]
 
 
+def test_clocks_and_ids_reach_a_batch_unrounded():
+    """Hazard 14: each of these is odd, and float32 holds no odd number of its size."""
+    item, now = 16_777_217, 1_700_000_000_001
+    store = make_store([[item, item + 2]], [[now, now + 2]], [[0, 1]], [[0, 0]])
+    batch = assemble(store, training_rows(store, history=4), np.array([0]))
+    assert batch.history.features["item"].tolist() == [item]
+    assert batch.history.time.tolist() == [now]
+    assert batch.candidates.features["item"].tolist() == [item, item + 2]
+    assert batch.candidates.time.tolist() == [now, now + 2]
+
+
 def test_in_order_gives_every_row_once_longest_first():
     store = two_users()
     rows = training_rows(store, history=4)
@@ -173,6 +185,7 @@ def test_a_single_request_scores_many_items_after_one_history():
 
 
 def test_a_loader_goes_on_where_it_stopped():
+    """Hazard 7."""
     store = two_users()
     rows = training_rows(store, history=2)
     straight = Loader(store, rows, batch_size=2, seed=3)

@@ -6,6 +6,7 @@ MOMENT = 1_700_000_000_000
 
 
 def test_ages_keep_milliseconds_where_float32_would_lose_minutes():
+    """Hazard 14: subtracted before any cast."""
     now = torch.tensor([MOMENT + 1_500, MOMENT, MOMENT + 1])
     then = torch.tensor([MOMENT, MOMENT + 9, MOMENT])
     assert age_seconds(now, then).tolist() == [1.5, 0.0, torch.tensor(0.001).item()]

@@ -68,6 +68,7 @@ class Stranger(NoForgetting):
 
 
 def test_turned_off_it_is_bit_identical_to_hstu_without_it():
+    """Hazard 13."""
     torch.manual_seed(0)
     encoder = HSTU(HSTUConfig(width=8), history=6).eval()
     history = History({}, torch.tensor([0, 10**6, 10**9]), torch.tensor([0, 1, 3]))
@@ -78,6 +79,7 @@ def test_turned_off_it_is_bit_identical_to_hstu_without_it():
 
 
 def test_decay_multiplies_after_silu_in_hstu():
+    """Hazard 4."""
     # q @ k is -1.278 for every event, where SiLU has its minimum: the planted place.
     score, age = -1.278, torch.tensor([0.0, 1e3, 1e5, 1e7])
     mixture = build_forgetting(MixtureConfig(), heads=1)

@@ -65,6 +65,7 @@ def test_din_attention_equals_the_plain_form():
 
 @pytest.mark.parametrize("forgetting", [NoForgettingConfig(), MixtureConfig()])
 def test_din_interest_is_the_weighted_sum_over_visible_events(world, forgetting):
+    """Hazard 20: age runs from the event to each candidate's own request."""
     torch.manual_seed(0)
     config = DINConfig(width=8, attention=4, hidden=(8,), forgetting=forgetting)
     model = build(config, world.schema, world.catalogue).eval()

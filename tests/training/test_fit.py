@@ -92,15 +92,32 @@ def test_a_resumed_run_equals_a_straight_one(stop: int, tmp_path: Path):
     ]
 
 
+def test_what_early_stopping_knew_survives_a_resume(tmp_path: Path):
+    """Hazard 7: the best step lies before the interruption, and patience is counted across it."""
+    train(tmp_path, [0.1, 0.9, 0.2], steps=3)
+    _, resumed = train(tmp_path, [0.3, 0.4, 0.5], steps=9, patience=3, resume=True)
+    assert (resumed.steps, resumed.best_step, resumed.best_value) == (5, 2, 0.9)
+
+
 def test_a_loss_that_is_no_number_ends_training_with_advice(tmp_path: Path):
     with pytest.raises(FloatingPointError, match=r"lower training\.lr than 1e\+30"):
         train(tmp_path, [0.0] * 9, steps=9, lr=1e30)
 
 
-def test_autograd_anomaly_detection_is_off(tmp_path: Path):
-    """Hazard 18."""
+def test_autograd_anomaly_detection_is_off_while_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Hazard 18: asked in the middle of a step, because a trainer switches it back at the end."""
+    found: list[bool] = []
+    plain = Line.loss
+
+    def loss(self: Line, batch: Batch) -> Tensor:
+        found.append(torch.is_anomaly_enabled())
+        return plain(self, batch)
+
+    monkeypatch.setattr(Line, "loss", loss)
     train(tmp_path, [0.1], steps=1)
-    assert not torch.is_anomaly_enabled()
+    assert found == [False]
 
 
 def test_counting_flops_leaves_no_trace():

@@ -1,13 +1,13 @@
-"""What click models share: their loss and their tower."""
+"""What click models share: their loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recscale.models.losses import draw
 from recscale.types import Batch, Schema
@@ -54,12 +54,3 @@ def with_negatives(batch: Batch, negatives: int, num_items: int) -> Batch:
             offsets=ahead.offsets * (1 + negatives),
         ),
     )
-
-
-def tower(inputs: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    """Linear layers with ReLU: [..., inputs] -> [..., hidden[-1]]."""
-    layers: list[nn.Module] = []
-    for outputs in hidden:
-        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
-        inputs = outputs
-    return nn.Sequential(*layers)

@@ -11,10 +11,11 @@ from recscale.configfile import Settings
 from recscale.models import jagged
 from recscale.models.clock import Gap
 from recscale.models.counting import cost, linear_flops
-from recscale.models.ctr.clicks import click_loss, tower
+from recscale.models.ctr.clicks import click_loss
 from recscale.models.fields import Fields
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
+from recscale.models.tower import HIDDEN, tower
 from recscale.types import Batch, Catalogue, Cost, Schema
 
 
@@ -25,7 +26,7 @@ class DCNv2Config(Settings):
     structure: Literal["stacked", "parallel"] = "stacked"
     width: Count = 32
     crosses: Count = 2
-    hidden: Layers = (128, 64)
+    hidden: Layers = HIDDEN
     dropout: Fraction = 0.1
     negatives: Count = 8  # a positive, in a log without exposures
 

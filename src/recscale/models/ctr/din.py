@@ -12,11 +12,12 @@ from recscale.configfile import Settings
 from recscale.models import jagged
 from recscale.models.clock import Gap, age_seconds
 from recscale.models.counting import cost, linear_flops
-from recscale.models.ctr.clicks import click_loss, tower
+from recscale.models.ctr.clicks import click_loss
 from recscale.models.fields import Fields
 from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, build_forgetting
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
+from recscale.models.tower import HIDDEN, tower
 from recscale.types import Batch, Catalogue, Cost, Schema
 
 TILE = 64  # candidates of one row that are scored together
@@ -29,7 +30,7 @@ class DINConfig(Settings):
     name: Literal["din"] = "din"
     width: Count = 32
     attention: Count = 32  # hidden width of the attention unit
-    hidden: Layers = (128, 64)
+    hidden: Layers = HIDDEN
     dropout: Fraction = 0.1
     negatives: Count = 8  # a positive, in a log without exposures
     forgetting: ForgettingConfig = NoForgettingConfig()

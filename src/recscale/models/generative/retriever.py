@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recscale.models import jagged
 from recscale.models.clock import Gap
-from recscale.models.counting import cost
+from recscale.models.counting import cost, linear_flops
 from recscale.models.fields import Fields
 from recscale.models.generative.hstu import HSTU
 from recscale.models.generative.transformer import Transformer
 from recscale.models.items import Items
 from recscale.models.losses import FullSoftmax, SampledSoftmax, retrieval_loss
+from recscale.models.tower import HIDDEN, tower
 from recscale.types import Batch, Catalogue, Cost, History, Schema
 
 Encoder = HSTU | Transformer
 
 
-class Calibration(nn.Module):
-    """From a cosine to a logit: a rising line, so that both rank alike."""
+class Answer(nn.Module):
+    """Will the user act on what was shown? Another question than what they act on next.
 
-    def __init__(self) -> None:
+    What is shown was chosen by some recommender, so the next item's softmax does not answer it. The
+    tower is that of the click models, over the request, the item, and their product.
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.log_slope = nn.Parameter(torch.tensor(math.log(5.0)))
-        self.level = nn.Parameter(torch.tensor(0.0))
+        self.tower = tower(3 * width, HIDDEN, dropout)
+        self.output = nn.Linear(HIDDEN[-1], 1)
 
-    def forward(self, cosine: Tensor) -> Tensor:
-        """[N] -> [N]."""
-        return self.log_slope.exp() * cosine + self.level
+    def forward(self, request: Tensor, item: Tensor) -> Tensor:
+        """request, item [N, D], each of length 1 -> [N] logits."""
+        size = request.shape[1] ** 0.5  # numbers near 1: else the item is lost beside the state
+        request, item = request * size, item * size
+        return self.output(self.tower(torch.cat([request, item, request * item], dim=1)))[:, 0]
 
 
 class Generative(nn.Module):
-    """Ranks items by their cosine with the state that the user's visible history ends in.
+    """Retrieves items by their cosine with the state that the user's visible history ends in.
 
     Row clocks inside the encoder are the events' own times, so that a state can be kept and used
     again. What the request adds (its clock, its context, the user) enters after the encoder.
@@ -61,7 +66,7 @@ class Generative(nn.Module):
         self.gap = Gap(width)
         self.user = Fields(schema.user, width)
         self.context = Fields(schema.context, width)
-        self.calibration = Calibration() if schema.exposures else None
+        self.answer = Answer(width, dropout) if schema.exposures else None
 
     def states(self, history: History) -> Tensor:
         """[T, D], after each event; it depends on no later one."""
@@ -74,7 +79,12 @@ class Generative(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """[N, D], of length 1; the candidates' own items are not read."""
-        return self._requests(self.states(batch.history), batch)
+        states, ahead = self.states(batch.history), batch.candidates
+        row = jagged.owner(ahead.offsets)
+        seen = jagged.newest(states, self.start, batch.history.offsets, row, ahead.prefix)
+        user = self.user(batch.user, len(batch.history.lengths)).sum(1)[row]
+        context = self.context(ahead.features, len(row)).sum(1)
+        return F.normalize(seen + self.gap(batch, row) + user + context, dim=-1)
 
     def item_vectors(self) -> Tensor:
         """[V, D], of length 1."""
@@ -82,36 +92,27 @@ class Generative(nn.Module):
 
     def score(self, batch: Batch) -> Tensor:
         """[N], a logit of the first label where there are exposures, of the next item elsewhere."""
-        return self._score(self.encode(batch), batch)
+        request = self.encode(batch)
+        items = self.items.unit(batch.candidates.features["item"])
+        if self.answer is not None:
+            return self.answer(request, items)
+        return (request * items).sum(-1) / self.objective.temperature
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the items acted on; where there are exposures, of each answer too."""
         request = self.encode(batch)
         label = batch.candidates.labels[self.schema.label]
+        items = batch.candidates.features["item"]
         acted = (label > 0).nonzero()[:, 0]
-        target = batch.candidates.features["item"][acted]
-        loss = retrieval_loss(self.objective, request[acted], target, self.items)
-        if self.calibration is None:
+        loss = retrieval_loss(self.objective, request[acted], items[acted], self.items)
+        if self.answer is None:
             return loss
-        logit = self._score(request, batch)
+        logit = self.answer(request, self.items.unit(items))
         return loss + F.binary_cross_entropy_with_logits(logit, label)
 
     def cost(self, history: int, candidates: int) -> Cost:
-        """The history is encoded once; a candidate adds one dot product."""
-        width = self.encoder.width
-        return cost(self, self.encoder.flops(history) + 2 * candidates * width)
-
-    def _requests(self, states: Tensor, batch: Batch) -> Tensor:
-        """states [T, D] -> [N, D], what each candidate's request is looking for."""
-        ahead = batch.candidates
-        row = jagged.owner(ahead.offsets)
-        seen = jagged.newest(states, self.start, batch.history.offsets, row, ahead.prefix)
-        user = self.user(batch.user, len(batch.history.lengths)).sum(1)[row]
-        context = self.context(ahead.features, len(row)).sum(1)
-        return F.normalize(seen + self.gap(batch, row) + user + context, dim=-1)
-
-    def _score(self, request: Tensor, batch: Batch) -> Tensor:
-        cosine = (request * self.items.unit(batch.candidates.features["item"])).sum(-1)
-        if self.calibration is None:
-            return cosine / self.objective.temperature
-        return self.calibration(cosine)
+        """The history is encoded once; a candidate adds one dot product, or one answer."""
+        once = self.encoder.flops(history)
+        if self.answer is None:
+            return cost(self, once + 2 * candidates * self.encoder.width)
+        return cost(self, once + linear_flops(self.answer, candidates))
