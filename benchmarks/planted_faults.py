@@ -307,7 +307,7 @@ REPEATS = (
         "features/batches.py",
         'return {"epoch": self.epoch, "position": self.position}',
         'return {"epoch": self.epoch, "position": 0}',
-        (f"{RESUMED}[3]", f"{REQUESTS}::test_a_loader_goes_on_where_it_stopped"),
+        (f"{RESUMED}[2]", f"{RESUMED}[4]", f"{REQUESTS}::test_a_loader_goes_on_where_it_stopped"),
     ),
     Fault(
         7,
@@ -457,7 +457,7 @@ ORDER = (
     ),
     Fault(
         19,
-        "what is held out ties in another order than what is seen",
+        "what is seen ties in another order than what is asked",
         "features/prepare.py",
         'writer.array("history", name, values[masks.history])',
         "writer.array(\n"
