@@ -11,6 +11,10 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_NO_SOURCES_PACKAGE ?= torch
 endif
 
+ifeq ($(PYTHON),)
+$(error Python 3.11 or newer not found; give one as PYTHON=...)
+endif
+
 .PHONY: setup quickstart test lint clean
 setup: .venv/installed
 
@@ -23,7 +27,7 @@ setup: .venv/installed
 
 quickstart: setup
 	OMP_NUM_THREADS=1 $(BIN)/recscale compare configs/quickstart_*.yaml data='{source: $(SOURCE)}' \
-		--seeds 2 --jobs 2 --out runs/quickstart
+		--seeds 2 --jobs 2 --out runs/quickstart$(if $(filter-out synthetic,$(SOURCE)),-$(SOURCE))
 
 # One thread each: two OpenMP threads on busy shared cores are slower than one.
 test: setup

@@ -52,12 +52,15 @@ def data(
     source: Annotated[str, typer.Argument(help="A public log's name, or a YAML file with data:.")],
     *,
     data: Data = None,
+    prepared: Prepared = PREPARED,
     as_json: Json = False,
 ) -> None:
     """Show a log's card: sizes, time span, repeats, quality, and what was dropped and why."""
     from recscale.data import card, load
+    from recscale.features.prepare import home
 
-    log = load(_data_config(source), _raw(data))
+    config = _data_config(source)
+    log = load(config, home(config, _raw(data), prepared))
     _tell({"source": source, **card.card(log)}, as_json)
 
 
@@ -98,8 +101,12 @@ def train(
 
     settings = configfile.load(RunConfig, config, overrides or ())
     folder = out or Path("runs") / config.stem
-    with _stoppable(f"go on with: recscale train {config} --resume --out {folder}"):
-        found = pipeline.run(settings, folder, _places(data, prepared), resume=resume)
+    places = _places(data, prepared)
+    again = f"{folder / 'config.yaml'} --resume --out {folder}"
+    with _stoppable(
+        f"go on with: recscale train {again} --data {places.raw} --prepared {prepared}"
+    ):
+        found = pipeline.run(settings, folder, places, resume=resume)
     _tell(found, as_json)
 
 
@@ -189,13 +196,16 @@ def _stoppable(mend: str) -> Generator[None]:
 
 
 def _write_page(records: list[Record], folders: dict[str, Path], out: Path, as_json: bool) -> None:
-    from recscale.report import page, tables
+    from recscale.report import differences, page, tables
 
     page.write(records, out, folders)
     if as_json:
-        typer.echo(json.dumps({"page": str(out), "records": records}))
-    else:
-        typer.echo(f"{tables.markdown(records)}\n\n{out}")
+        gaps = differences.document(records, folders)
+        typer.echo(json.dumps({"page": str(out), "differences": gaps, "records": records}))
+        return
+    gaps = tables.markdown_gaps(records, folders)
+    distance = f"Distance to the best, paired over users [95 %]:\n\n{gaps}\n\n" if gaps else ""
+    typer.echo(f"{tables.markdown(records, folders)}\n\n{distance}{out}")
 
 
 def _data_config(source: str) -> DataConfig:

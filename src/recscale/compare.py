@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+
+import torch
 
 from recscale import configfile, pipeline, record
 from recscale.config import RunConfig
@@ -47,30 +51,65 @@ def run_all(
 ) -> list[Record]:
     """The records of every config and seed under `out`, trained where there is none yet.
 
-    jobs: processes side by side, each with its own share of the threads.
+    jobs: processes side by side, each with its share of the cores. Every run has a process of its
+    own, so that its peak memory is its own; what ran beside others is timed again, alone.
     """
-    runs = [
-        (seeded, out / f"{name}-s{seeded.seed}")
+    runs = {
+        out / f"{name}-s{config.seed + seed}": config.model_copy(
+            update={"seed": config.seed + seed}
+        )
         for seed in seeds
         for name, config in configs.items()
-        for seeded in [config.model_copy(update={"seed": config.seed + seed})]
-    ]
-    if jobs == 1:
-        return [_run_once(config, folder, places) for config, folder in runs]
-    # The log is prepared before the processes start, so that they do not race to write it.
-    prepare(runs[0][0].recipe, places.raw, places.prepared)
-    spawn = multiprocessing.get_context("spawn")  # a forked torch deadlocks in OpenMP
-    with ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
-        return list(pool.map(_run_once, *zip(*runs, strict=True), [places] * len(runs)))
+    }
+    missing = [folder for folder, config in runs.items() if not _is_done(folder, config)]
+    if missing:
+        # The log is prepared before the processes start: each then finds it there.
+        prepare(runs[missing[0]].recipe, places.raw, places.prepared)
+        _run_apart({folder: runs[folder] for folder in missing}, places, jobs)
+    for folder in missing if jobs > 1 else ():
+        pipeline.latency(folder, places, {})
+    return [record.read(folder) for folder in runs]
 
 
-def _run_once(config: RunConfig, folder: Path, places: pipeline.Places) -> Record:
+def _is_done(folder: Path, config: RunConfig) -> bool:
+    """Whether a run is finished. Raises ValueError where it was made with other settings."""
     if not (folder / "record.json").exists():
-        return pipeline.run(config, folder, places, resume=(folder / "last.ckpt").exists())
+        return False
     found = record.read(folder)
     if found["config"] != config.model_dump(mode="json"):
         raise ValueError(
             f"{folder}/record.json: made with other settings; remove the folder or give another "
             "--out"
         )
-    return found
+    # Ctrl-C and `evaluate` leave a record of a run whose training is not over.
+    interrupted = "train" not in found and (folder / "last.ckpt").exists()
+    return "metrics" in found and not interrupted
+
+
+def _run_apart(runs: dict[Path, RunConfig], places: pipeline.Places, jobs: int) -> None:
+    """At most `jobs` at a time; a failure or Ctrl-C starts no further one."""
+    spawn = multiprocessing.get_context("spawn")  # a forked torch deadlocks in OpenMP
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else torch.get_num_threads()
+    waiting = list(runs.items())
+    with ProcessPoolExecutor(
+        jobs, spawn, torch.set_num_threads, (threads,), max_tasks_per_child=1
+    ) as pool:
+        running: set[Future[None]] = set()
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                folder, config = waiting.pop(0)
+                running.add(pool.submit(_run_once, config, folder, places))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for finished in done:
+                try:
+                    finished.result()
+                except BrokenProcessPool as error:
+                    raise ValueError(
+                        "a run's process was ended from outside, perhaps for want of memory; the "
+                        "same command goes on"
+                    ) from error
+
+
+def _run_once(config: RunConfig, folder: Path, places: pipeline.Places) -> None:
+    (folder / "record.json").unlink(missing_ok=True)  # of an interrupted run: see _is_done
+    pipeline.run(config, folder, places, resume=(folder / "last.ckpt").exists())

@@ -24,6 +24,7 @@ from recscale.features.batches import Loader, in_order, single_requests
 from recscale.features.prepare import prepare, summary
 from recscale.features.store import Store, open_store, schema_to_json
 from recscale.serving import latency as timing
+from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
 from recscale.types import Batch, Part, Ranker, Record
@@ -52,7 +53,7 @@ def run(config: RunConfig, folder: Path, places: Places, *, resume: bool = False
     torch.manual_seed(config.seed)
     model = models.build(config.model, store.schema, store.catalogue())
     trained = _train(config, model, store, folder, resume=resume)
-    torch.save(_module(model).state_dict(), folder / "model.ckpt")
+    save_whole(_module(model).state_dict(), folder / "model.ckpt")
     if trained is not None and trained.interrupted:
         raise KeyboardInterrupt
     found = _record(config, folder, store, model, trained)
@@ -101,14 +102,25 @@ def _claim(folder: Path, config: RunConfig, store: Store, *, resume: bool) -> No
             raise ValueError(f"{folder}: nothing to resume, there is no config.yaml")
         if configfile.load(RunConfig, settings) != config:
             raise ValueError(f"{settings}: the run to resume began with other settings")
+        _require_same_data(folder, store)
         return
     if (folder / "record.json").exists():
         raise ValueError(f"{folder}: holds a finished run; remove it or choose another folder")
+    if (folder / "last.ckpt").exists():
+        raise ValueError(f"{folder}: holds an unfinished run; --resume goes on with it")
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in ("events.csv", "best.ckpt", "last.ckpt"):
+    for stale in ("events.csv", "best.ckpt", "model.ckpt", "predictions.npz"):
         (folder / stale).unlink(missing_ok=True)
-    settings.write_text(configfile.dump(config), encoding="utf-8")
-    (folder / "schema.json").write_text(json.dumps(schema_to_json(store.schema), indent=1))
+    schema = {"digest": store.digest, **schema_to_json(store.schema)}
+    (folder / "schema.json").write_text(json.dumps(schema, indent=1), encoding="utf-8")
+    settings.write_text(configfile.dump(config), encoding="utf-8")  # last: now there is a run
+
+
+def _require_same_data(folder: Path, store: Store) -> None:
+    """Ids mean what they meant in training only over the same prepared data."""
+    began = json.loads((folder / "schema.json").read_text(encoding="utf-8"))["digest"]
+    if began != store.digest:
+        raise ValueError(f"{folder}: trained on data {began}, found {store.digest}")
 
 
 def _train(
@@ -128,6 +140,7 @@ def _train(
     best = folder / "best.ckpt"
     if best.exists():
         _module(model).load_state_dict(torch.load(best, weights_only=True))
+    _place(model)  # Lightning leaves it on the CPU
     return trained
 
 
@@ -149,13 +162,20 @@ class _Validation:
         self.store = store
 
     def __call__(self) -> float:
+        value = self._measure().get(self.metric)
+        if value is None:
+            raise configfile.ConfigError(
+                f"training.metric: {self.metric} is undefined on the validation part, where all "
+                "labels are alike"
+            )
+        return value
+
+    def _measure(self) -> dict[str, float]:
         schema = self.store.schema
         batches = in_order(self.store, self.rows, EVALUATION_ROWS)
         if self.ranked:
-            return protocol.ranking(self.model, batches, schema).metrics[self.metric]
-        return protocol.retrieval(self.model, batches, schema, self.config.seen).metrics[
-            self.metric
-        ]
+            return protocol.ranking(self.model, batches, schema).metrics
+        return protocol.retrieval(self.model, batches, schema, self.config.seen).metrics
 
 
 def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> dict[str, Any]:
@@ -172,10 +192,10 @@ def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> d
         exposures = _requests(config, store, "test", positive=False)
         ranking = protocol.ranking(model, exposures, store.schema)
     predictions.save(Predictions(retrieval, ranking), folder)
-    metrics: dict[str, Any] = {
-        "retrieval": retrieval.metrics,
-        "behaviour": retrieval.behaviour(store.catalogue().popularity.numpy()),
-    }
+    behaviour = retrieval.behaviour(store.catalogue().popularity.numpy())
+    if config.evaluation.seen == "removed":  # then no list can repeat, whatever the model
+        behaviour = {name: value for name, value in behaviour.items() if "repeat" not in name}
+    metrics: dict[str, Any] = {"retrieval": retrieval.metrics, "behaviour": behaviour}
     if ranking is not None:
         # A floor orders items; its score is no probability, so nothing that reads one is measured.
         unread = () if models.is_trained(_module(model)) else CALIBRATION
@@ -194,7 +214,12 @@ def _requests(config: RunConfig, store: Store, part: Part, *, positive: bool) ->
 
 def _time(config: RunConfig, model: Ranker, store: Store) -> dict[str, Any]:
     asked = config.latency
-    history = min(asked.history or config.features.history, config.features.history)
+    history = asked.history or config.features.history
+    if history > config.features.history:
+        raise configfile.ConfigError(
+            f"latency.history: {history} is more than the features.history that the model reads, "
+            f"{config.features.history}"
+        )
     rows = requests.evaluation_rows(store, "test", history, positive=True, limit=asked.requests)
     return timing.measure(model, single_requests(store, rows, asked.candidates), asked)
 
@@ -205,7 +230,8 @@ def _record(
     flops = None
     if trained is not None:
         rows = requests.training_rows(store, config.features.history)
-        flops = round(trained.rows * row_flops(model, store, rows))
+        loader = Loader(store, rows, config.training.batch_size, config.seed)
+        flops = round(trained.rows * row_flops(model, loader))
     return record.build(
         name=folder.name,
         seed=config.seed,
@@ -224,8 +250,10 @@ def _reopen(folder: Path, places: Places) -> tuple[RunConfig, Store, Ranker]:
         raise ValueError(f"{folder}: not a run folder, it has no model.ckpt")
     config = configfile.load(RunConfig, folder / "config.yaml")
     store = _store(config, places)
+    _require_same_data(folder, store)
     model = models.build(config.model, store.schema, store.catalogue())
     _module(model).load_state_dict(torch.load(weights, weights_only=True))
+    _place(model)
     return config, store, model
 
 
@@ -234,6 +262,11 @@ def _old_record(folder: Path, config: RunConfig, store: Store, model: Ranker) ->
     if (folder / "record.json").exists():
         return record.read(folder)
     return _record(config, folder, store, model, None)
+
+
+def _place(model: Ranker) -> None:
+    """Onto the accelerator where there is one, so that it is measured where it was trained."""
+    _module(model).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _module(model: Ranker) -> nn.Module:

@@ -9,9 +9,7 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -110,14 +108,6 @@ def commit() -> str | None:
         return None
     short = _git(folder, "rev-parse", "--short", "HEAD")
     return f"{short}+dirty" if short and _git(folder, "status", "--porcelain", "--", ".") else short
-
-
-def peak_memory_mb() -> float:
-    """Most memory this process has held: the accelerator's where there is one, else resident."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, kilobytes elsewhere
 
 
 def _check(record: Mapping[str, Any], path: Path) -> None:

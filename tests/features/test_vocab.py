@@ -49,5 +49,10 @@ def test_numbers_are_scaled_by_training_and_missing_is_the_mean():
     assert encoded.dtype == np.float32
 
 
+def test_an_infinite_number_is_a_missing_one():
+    scale = Scale.fit(pl.Series([1.0, 3.0, float("inf")]))
+    assert scale.encode(pl.Series([float("-inf"), 2.0])).tolist() == [0.0, 0.0]
+
+
 def test_a_constant_column_does_not_divide_by_zero():
     assert Scale.fit(pl.Series([4, 4])).encode(pl.Series([4, 5])).tolist() == [0.0, 1.0]

@@ -71,11 +71,3 @@ def test_a_file_that_is_no_record_is_one_line(tmp_path: Path, text: str):
 def test_a_missing_record_is_said(tmp_path: Path):
     with pytest.raises(record.RecordError, match="no such file"):
         record.read(tmp_path)
-
-
-def test_the_machine_is_described():
-    found = record.machine("bfloat16")
-    assert found["cpu"]
-    assert found["threads"] >= 1
-    assert found["precision"] == "bfloat16"
-    assert record.peak_memory_mb() > 10

@@ -131,6 +131,6 @@ def test_counting_flops_leaves_no_trace():
     torch.manual_seed(0)
     model, store = Product(), two_users()
     before = torch.get_rng_state()
-    assert row_flops(model, store, training_rows(store, 4)) == 3 * 2 * 100
+    assert row_flops(model, Loader(store, training_rows(store, 4), 2, 0)) == 3 * 2 * 100
     assert model.weight.grad is None
     assert torch.equal(before, torch.get_rng_state())

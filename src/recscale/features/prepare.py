@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ import polars as pl
 
 from recscale import data
 from recscale.configfile import Settings
+from recscale.data.aside import whole_folder
 from recscale.data.schema import IN_HISTORY, INTERACTION, ITEM, PART, PREFIX, TIME, USER, Log
 from recscale.data.split import TRAIN, Split, SplitConfig, assign, labelled, positive
+from recscale.data.synthetic import SyntheticConfig
 from recscale.features.config import FeaturesConfig
 from recscale.features.folder import Writer
 from recscale.features.store import schema_to_json
@@ -40,16 +41,19 @@ class Recipe(Source):
 
 def prepare(recipe: Recipe, raw: Path, prepared: Path) -> Path:
     """The prepared folder of this recipe under `prepared`, made now or found there by digest."""
-    log = data.load(recipe.data, raw)
+    log = data.load(recipe.data, home(recipe.data, raw, prepared))
     digest = digest_of(recipe, log)
     folder = prepared / digest
     if (folder / "meta.json").exists():
         return folder
-    aside = prepared / f"{digest}.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    write(log, assign(log, recipe.split), recipe.features, digest, aside)
-    aside.replace(folder)
+    with whole_folder(folder) as aside:
+        write(log, assign(log, recipe.split), recipe.features, digest, aside)
     return folder
+
+
+def home(source: data.DataConfig, raw: Path, prepared: Path) -> Path:
+    """Where a log lies. A synthetic one is made, and raw logs may lie where nobody can write."""
+    return prepared if isinstance(source, SyntheticConfig) else raw
 
 
 def digest_of(recipe: Recipe, log: Log) -> str:

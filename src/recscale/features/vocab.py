@@ -62,7 +62,8 @@ class Scale:
     @classmethod
     def fit(cls, column: pl.Series) -> Scale:
         """Statistics of the finite training values; a constant column has deviation 1."""
-        finite = column.cast(pl.Float64).drop_nulls().drop_nans()
+        numbers = column.cast(pl.Float64).drop_nulls()
+        finite = numbers.filter(numbers.is_finite())
         mean, deviation = finite.mean(), finite.std()
         return cls(
             mean=float(mean) if isinstance(mean, float) else 0.0,
@@ -70,6 +71,7 @@ class Scale:
         )
 
     def encode(self, column: pl.Series) -> np.ndarray:
-        """[R] values -> [R] float32 in training deviations from the mean; missing is the mean."""
-        filled = column.cast(pl.Float64).fill_nan(None).fill_null(self.mean)
-        return ((filled - self.mean) / self.deviation).to_numpy().astype(np.float32)
+        """[R] values -> [R] float32 in training deviations from the mean; no number is the mean."""
+        numbers = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        known = np.where(np.isfinite(numbers), numbers, self.mean)
+        return ((known - self.mean) / self.deviation).astype(np.float32)

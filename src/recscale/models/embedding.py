@@ -11,7 +11,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchrec import (
+
+from recscale.models import installed
+
+installed.require()  # a mismatched pair crashes later, and obscurely
+
+from torchrec import (  # noqa: E402
     EmbeddingBagCollection,
     EmbeddingBagConfig,
     EmbeddingCollection,
@@ -20,7 +25,7 @@ from torchrec import (
     PoolingType,
 )
 
-from recscale.types import Feature
+from recscale.types import Feature  # noqa: E402
 
 # TorchRec asks torch.fx at every call whether it is being traced, and torch.fx warns of that.
 logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)

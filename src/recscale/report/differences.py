@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from scipy.stats import t as student
 from recscale.evaluation import bootstrap, metrics, predictions
 from recscale.evaluation.bootstrap import Interval, Resampled, Spread
 from recscale.evaluation.predictions import Predictions
-from recscale.report.groups import Column, Group
+from recscale.report.groups import Column, Group, group
+from recscale.types import Record
 
 Table = Mapping[str, Mapping[str, Resampled]]  # metric -> group -> its replicates
 
@@ -23,8 +25,8 @@ def resample(groups: Sequence[Group], folders: Mapping[str, Path]) -> Table:
     """
     table: dict[str, dict[str, Resampled]] = {}
     first: tuple[str, Predictions] | None = None
-    for group in groups:
-        names = [record["name"] for record in group.records]
+    for found in groups:
+        names = [record["name"] for record in found.records]
         paths = [folders[name] for name in names if name in folders]
         if len(paths) < len(names) or not all((p / predictions.FILE).exists() for p in paths):
             continue
@@ -33,7 +35,7 @@ def resample(groups: Sequence[Group], folders: Mapping[str, Path]) -> Table:
             first = first or (name, run)
             _refuse_other_events(first, (name, run))
         for metric, parts in _statistics(runs).items():
-            table.setdefault(metric, {})[group.name] = bootstrap.average(parts)
+            table.setdefault(metric, {})[found.name] = bootstrap.average(parts)
     return table
 
 
@@ -48,6 +50,17 @@ def to_best(metric: str, table: Table) -> dict[str, Interval]:
         name: bootstrap.difference(resampled, found[best])
         for name, resampled in found.items()
         if best is not None and name != best
+    }
+
+
+def document(
+    records: Sequence[Record], folders: Mapping[str, Path]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Metric -> group -> mean, low, high and p of its distance to the best group, for JSON."""
+    table = resample(group(records), folders)
+    return {
+        metric: {name: asdict(gap) for name, gap in to_best(metric, table).items()}
+        for metric in table
     }
 
 

@@ -12,7 +12,12 @@ from recscale.report.families import family
 from recscale.types import Record
 
 # What must be equal for two numbers to be comparable: the requests and how they are ranked.
-SAME_EVERYWHERE = ("data.digest", "config.split", "config.evaluation")
+SAME_EVERYWHERE = (
+    "data.digest",
+    "config.split",
+    "config.evaluation",
+)
+SAME_SLATE = "config.features.history"  # too, where what the history holds is not ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ def _refuse_twins(records: Sequence[Record]) -> None:
 
 
 def _refuse_other_requests(first: Record, other: Record) -> None:
-    for key in SAME_EVERYWHERE:
+    removed = get(first, "config.evaluation.seen") == "removed"
+    for key in (*SAME_EVERYWHERE, SAME_SLATE) if removed else SAME_EVERYWHERE:
         if get(first, key) != get(other, key):
             raise ValueError(
                 f"not comparable: {key} is {get(first, key)} in {first['name']} "

@@ -44,6 +44,24 @@ def markdown(records: Sequence[Record], folders: Mapping[str, Path] | None = Non
     return "\n".join([*rows, "", NOTE])
 
 
+def markdown_gaps(records: Sequence[Record], folders: Mapping[str, Path]) -> str:
+    """The distance of each config to the best one, where predictions are there; else nothing."""
+    groups = group(records)
+    table = differences.resample(groups, folders)
+    columns = [column.title for column in HEADLINE if len(table.get(column.title, {})) > 1]
+    if not columns:
+        return ""
+    gaps = [differences.to_best(title, table) for title in columns]
+    lines = [["model", *columns], ["---", *["---:"] * len(columns)]]
+    for found in groups:
+        cells = [
+            _gap_text(gap.get(found.name)) if found.name in table[title] else ABSENT
+            for title, gap in zip(columns, gaps, strict=True)
+        ]
+        lines.append([found.name, *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def main(groups: Sequence[Group], table: differences.Table) -> str:
     """The main table as HTML: quality, size, cost, verdict."""
     columns = present(groups, HEADLINE + COST)
@@ -195,6 +213,12 @@ def _gap(gaps: Mapping[str, Interval], measured: Mapping[str, object], name: str
         f"<td>{_signed(gap.mean)}<small>[{_signed(gap.low)}, {_signed(gap.high)}]"
         f"<br>{note}</small></td>"
     )
+
+
+def _gap_text(gap: Interval | None) -> str:
+    if gap is None:
+        return "best"
+    return f"{_signed(gap.mean)} [{_signed(gap.low)}, {_signed(gap.high)}]"
 
 
 def _p(value: float) -> str:

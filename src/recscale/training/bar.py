@@ -37,7 +37,6 @@ class Bar(Callback):
             disable=not self.console.is_terminal,
         )
         self.line = self.bar.add_task("training", total=steps, status="")
-        self._shown = -1
 
     def on_train_start(self, *_: Any) -> None:
         """Draw it."""

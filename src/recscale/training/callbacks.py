@@ -32,17 +32,19 @@ class Progress(Callback):
         self.rows = 0  # of batches
         self.events = 0  # candidates trained on
         self.seconds = 0.0
+        self.core_seconds = 0.0  # of this process: what a busy machine leaves comparable
         self.losses: list[float] = []  # since the last line of the curve
-        self._started = 0.0
+        self._started = self._worked = 0.0
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Start the clock: validation and checkpoints do not count as training time."""
-        self._started = time.perf_counter()
+        self._started, self._worked = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Count one batch."""
         _, _, outputs, batch, _ = args
         self.seconds += time.perf_counter() - self._started
+        self.core_seconds += time.process_time() - self._worked
         self.rows += len(batch.history.offsets) - 1
         self.events += len(batch.candidates.prefix)
         self.losses.append(float(outputs["loss"]))
@@ -53,13 +55,14 @@ class Progress(Callback):
             "rows": self.rows,
             "events": self.events,
             "seconds": self.seconds,
+            "core_seconds": self.core_seconds,
             "losses": self.losses,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.rows, self.events = state_dict["rows"], state_dict["events"]
-        self.seconds = state_dict["seconds"]
+        self.seconds, self.core_seconds = state_dict["seconds"], state_dict["core_seconds"]
         self.losses = state_dict["losses"]
 
 
@@ -84,6 +87,8 @@ class Validation(Callback):
         with aside.open("w", newline="") as file:
             csv.writer(file).writerows([header, *kept])
         aside.replace(self.curve)
+        # A run killed after its patience was spent has nothing left to train.
+        trainer.should_stop = self.worse >= self.config.patience
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         """Measure where it is due."""

@@ -37,6 +37,7 @@ class Trained:
     rows: int  # windows of users, counted as often as they were seen
     events: int
     seconds: float
+    core_seconds: float
     loss: float
     best_step: int
     peak_memory_mb: float
@@ -47,6 +48,7 @@ class Trained:
         """The `train` of a record."""
         return {
             "seconds": self.seconds,
+            "core_seconds": self.core_seconds,
             "steps": self.steps,
             "events": self.events,
             "events_per_second": self.events / self.seconds,
@@ -92,6 +94,7 @@ def fit(
         rows=progress.rows,
         events=progress.events,
         seconds=progress.seconds,
+        core_seconds=progress.core_seconds,
         loss=validation.loss,
         best_step=validation.best_step,
         peak_memory_mb=peak_memory_mb(),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recscale.configfile import Settings
 from recscale.models import jagged
 from recscale.models.counting import cost
-from recscale.types import Batch, Catalogue, Cost
+from recscale.types import UNSEEN, Batch, Catalogue, Cost
 
 
 class RecentConfig(Settings):
@@ -34,7 +34,9 @@ class Recent(nn.Module):
         place = last_place(batch, len(self.popularity))
         popular = self.popularity.float().log1p()
         popular = popular / (popular.max() + 1)  # in [0, 1): below any item of the user's own
-        return torch.where(place > 0, place.float(), popular[item])
+        # UNSEEN stands for every item that training lacks: two of them are not the same item.
+        own = (place > 0) & (item != UNSEEN)
+        return torch.where(own, place.float(), popular[item])
 
     def loss(self, batch: Batch) -> Tensor:
         """Zero: there is nothing to train."""
