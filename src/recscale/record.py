@@ -53,11 +53,9 @@ def build(  # noqa: PLR0913, one argument for each part of the file
 ) -> Record:
     """A record before `metrics` and `latency`; what is None was not measured and is left out."""
     counted = None if cost is None else {**asdict(cost), "train_flops": train_flops}
+    head = {"name": name, "version": __version__, "commit": commit(), "seed": seed}
     return {
-        "name": name,
-        "version": __version__,
-        "commit": commit(),
-        "seed": seed,
+        **_without_none(head),
         "config": dict(config),
         **_without_none({"data": data, "cost": counted, "train": train}),
         "machine": dict(machine),

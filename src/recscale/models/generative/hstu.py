@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
 from torch import Tensor, nn
 
-from recscale.configfile import Settings
 from recscale.models import jagged
 from recscale.models.clock import bucket, pairwise_age
 from recscale.models.counting import linear_flops
-from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, build_forgetting
+from recscale.models.forgetting import build_forgetting
 from recscale.models.generative.bias import RelativeBias
-from recscale.models.losses import Objective, SampledSoftmax
-from recscale.models.settings import Count, Fraction
+from recscale.models.generative.settings import EncoderSettings
 from recscale.types import History
 
 
-class HSTUConfig(Settings):
-    """Two blocks of width 64 by default: small enough for a laptop."""
+class HSTUConfig(EncoderSettings):
+    """The published ML-1M model has two blocks of width 50 and one head."""
 
     name: Literal["hstu"] = "hstu"
-    blocks: Count = 2
-    width: Count = 64
-    heads: Count = 2
-    dropout: Fraction = 0.2
-    forgetting: ForgettingConfig = NoForgettingConfig()
-    objective: Objective = SampledSoftmax()
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
 
 class Block(nn.Module):

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
 from torch import Tensor, nn
 
-from recscale.configfile import Settings
 from recscale.models import jagged
 from recscale.models.counting import linear_flops
-from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, build_forgetting
-from recscale.models.losses import Objective, SampledSoftmax
-from recscale.models.settings import Count, Fraction
+from recscale.models.forgetting import build_forgetting
+from recscale.models.generative.settings import EncoderSettings
 from recscale.types import History
 
 
-class TransformerConfig(Settings):
-    """Two blocks of width 64 by default; the published ML-1M model has two of width 50."""
+class TransformerConfig(EncoderSettings):
+    """The published ML-1M model has two blocks of width 50 and one head."""
 
     name: Literal["transformer"] = "transformer"
-    blocks: Count = 2
-    width: Count = 64
-    heads: Count = 2
-    dropout: Fraction = 0.2
-    forgetting: ForgettingConfig = NoForgettingConfig()
-    objective: Objective = SampledSoftmax()
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
 
 class Block(nn.Module):
