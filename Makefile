@@ -11,6 +11,10 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_NO_SOURCES_PACKAGE ?= torch
 endif
 
+# glibc gives large blocks back at once; page faults then take up to half of a training step.
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+export MALLOC_MMAP_THRESHOLD_ ?= 8589934592
+
 ifeq ($(PYTHON),)
 $(error Python 3.11 or newer not found; give one as PYTHON=...)
 endif

@@ -32,14 +32,22 @@ Data = Annotated[
 ]
 Prepared = Annotated[Path, typer.Option("--prepared", help="Folder of prepared logs.")]
 PREPARED = Path("prepared")
+ENVIRONMENT = {
+    # Idle OpenMP threads that spin take the cores from those at work: ten times slower when shared.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc gives large blocks back at once, and page faults then take up to half of a training
+    # step. Read when a process starts, so this serves the processes of `compare`.
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_MMAP_THRESHOLD_": str(2**33),
+}
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: a.b=value.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
 def main() -> None:
     """Run a verb. What a user can cause ends in one line on stderr and exit status 2."""
-    # Idle OpenMP threads that spin take the cores from those at work: ten times slower when shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         app()
     except (ValueError, OSError, FloatingPointError) as error:
