@@ -105,7 +105,7 @@ def test_an_archive_put_there_by_hand_needs_no_network(root):
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-@pytest.mark.parametrize("name", ["../out.csv", "log/../../out.csv", "/tmp/recscale_out.csv"])
+@pytest.mark.parametrize("name", ["../out.csv", "log/../../out.csv", "/recscale_out.csv"])
 def test_members_that_would_land_outside_are_refused(publish, root, pack, name):
     served = "log.zip" if pack is zipped else "log.tar.gz"
     with pytest.raises(DataError):
