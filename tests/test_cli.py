@@ -98,6 +98,19 @@ def test_an_evaluation_repeated_gives_the_same_numbers(cli: Cli, config: Path, t
     assert json.loads((tmp_path / "run" / "record.json").read_text())["metrics"] == before
 
 
+def test_a_trained_run_is_opened_without_its_raw_log(cli: Cli, tmp_path: Path):
+    rows = "\n".join(f"{u},{i},{10 * u + i}" for u in range(9) for i in range(9))
+    (tmp_path / "log.csv").write_text(f"user,item,time\n{rows}\n")
+    (tmp_path / "run.yaml").write_text(
+        "data: {source: table, path: log.csv, user: user, item: item, time: time, time_unit: s}\n"
+        "model: {name: popularity}\nlatency: {requests: 2, warmup: 0, candidates: 3}\n"
+    )
+    cli("train", "run.yaml", "--data", ".", "--out", "run")
+    (tmp_path / "log.csv").unlink()
+    cli("evaluate", "run", "--data", ".")
+    cli("latency", "run", "--data", ".", "--budget-ms", "100000")
+
+
 def test_latency_over_budget_is_exit_status_one(cli: Cli, config: Path):
     cli("train", str(config), "--out", "run", "training.steps=8")
     cli("latency", "run", "--budget-ms", "0.000001", code=1)

@@ -249,12 +249,22 @@ def _reopen(folder: Path, places: Places) -> tuple[RunConfig, Store, Ranker]:
     if not weights.exists():
         raise ValueError(f"{folder}: not a run folder, it has no model.ckpt")
     config = configfile.load(RunConfig, folder / "config.yaml")
-    store = _store(config, places)
-    _require_same_data(folder, store)
+    store = _trained_on(folder, config, places)
     model = models.build(config.model, store.schema, store.catalogue())
     _module(model).load_state_dict(torch.load(weights, weights_only=True))
     _place(model)
     return config, store, model
+
+
+def _trained_on(folder: Path, config: RunConfig, places: Places) -> Store:
+    """The prepared folder that a run names; made again from the raw log only where it is gone."""
+    schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    prepared = places.prepared / schema["digest"]
+    if (prepared / "meta.json").exists():
+        return open_store(prepared, config.features.history)
+    store = _store(config, places)
+    _require_same_data(folder, store)
+    return store
 
 
 def _old_record(folder: Path, config: RunConfig, store: Store, model: Ranker) -> Record:

@@ -16,7 +16,7 @@ from recscale.models.fields import Fields
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
 from recscale.models.tower import HIDDEN, tower
-from recscale.types import Batch, Catalogue, Cost, Schema
+from recscale.types import Batch, Catalogue, Cost, History, Schema
 
 
 class DCNv2Config(Settings):
@@ -97,6 +97,15 @@ class DCNv2(nn.Module):
 
     def score(self, batch: Batch) -> Tensor:
         """[N] logits."""
+        return self.answer(self.events(batch.history), batch)
+
+    def events(self, history: History) -> Tensor:
+        """[T, D], each event alone: what can be kept of it between requests."""
+        events = self.items(history.features["item"])
+        return events + self.event(history.features, len(events)).sum(1)
+
+    def answer(self, events: Tensor, batch: Batch) -> Tensor:
+        """events [T, D] -> [N] logits; of the history itself only the clocks are read."""
         ahead = batch.candidates
         row = jagged.owner(ahead.offsets)
         user = self.user(batch.user, len(batch.history.lengths))
@@ -104,7 +113,7 @@ class DCNv2(nn.Module):
             self.items.parts(ahead.features["item"]),
             self.context(ahead.features, len(row)),
             user[row],
-            self._history(batch, row),
+            self._history(events, batch, row),
             self.gap(batch, row)[:, None],
         ]
         return self.network(torch.cat(fields, dim=1).flatten(1))
@@ -117,10 +126,8 @@ class DCNv2(nn.Module):
         """Every candidate passes the network once; pooling the history takes no product."""
         return cost(self, linear_flops(self.network, candidates))
 
-    def _history(self, batch: Batch, row: Tensor) -> Tensor:
+    def _history(self, events: Tensor, batch: Batch, row: Tensor) -> Tensor:
         """[N, 2, D], the mean of each candidate's visible events and the last of them."""
         past = batch.history
-        events = self.items(past.features["item"])
-        events = events + self.event(past.features, len(events)).sum(1)
         both = torch.stack([jagged.running_mean(events, past.offsets), events], dim=1)
         return jagged.newest(both, self.start, past.offsets, row, batch.candidates.prefix)

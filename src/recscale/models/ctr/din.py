@@ -18,7 +18,7 @@ from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, bui
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
 from recscale.models.tower import HIDDEN, tower
-from recscale.types import Batch, Catalogue, Cost, Schema
+from recscale.types import Batch, Catalogue, Cost, History, Schema
 
 TILE = 64  # candidates of one row that are scored together
 CELLS = 2**21  # numbers in the largest intermediate of one step over tiles: 8 MB, about a cache
@@ -84,10 +84,19 @@ class DIN(nn.Module):
 
     def score(self, batch: Batch) -> Tensor:
         """[N] logits."""
+        return self.answer(self.events(batch.history), batch)
+
+    def events(self, history: History) -> Tensor:
+        """[T, D], each event alone: what can be kept of it between requests."""
+        events = self.items(history.features["item"])
+        return events + self.event(history.features, len(events)).sum(1)
+
+    def answer(self, events: Tensor, batch: Batch) -> Tensor:
+        """events [T, D] -> [N] logits; of the history itself only the clocks are read."""
         ahead = batch.candidates
         row = jagged.owner(ahead.offsets)
         candidate = self.items(ahead.features["item"])  # [N, D]
-        interest = self._interest(candidate, batch)
+        interest = self._interest(candidate, events, batch)
         interest = torch.where(ahead.prefix[:, None] > 0, interest, self.start)
         fields = [
             candidate,
@@ -112,13 +121,12 @@ class DIN(nn.Module):
         towers = linear_flops(self.tower, candidates) + linear_flops(self.output, candidates)
         return cost(self, unit + once + towers)
 
-    def _interest(self, candidate: Tensor, batch: Batch) -> Tensor:
-        """[N, D] -> [N, D], over tiles: a few candidates of one row against its history."""
+    def _interest(self, candidate: Tensor, events: Tensor, batch: Batch) -> Tensor:
+        """[N, D], [T, D] -> [N, D], over tiles: a few candidates of one row against its history."""
         past, ahead = batch.history, batch.candidates
         row, offsets = jagged.tiles(ahead.offsets, TILE)
         where, before = jagged.layout(offsets), jagged.layout(past.offsets)
-        events = self.items(past.features["item"])
-        events = jagged.pad(events + self.event(past.features, len(events)).sum(1), before)
+        events = jagged.pad(events, before)
         clock = jagged.pad(past.time, before)  # [B, L]
         wanted = jagged.pad(candidate, where)  # [R, C, D]
         now, prefix = jagged.pad(ahead.time, where), jagged.pad(ahead.prefix, where)

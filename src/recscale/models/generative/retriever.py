@@ -72,14 +72,25 @@ class Generative(nn.Module):
         """[T, D], after each event; it depends on no later one."""
         if (longest := int(history.lengths.max())) > self.schema.history:
             raise ValueError(f"a row of {longest} events; the model reads {self.schema.history}")
+        return self.encoder(self.dropout(self.events(history)), history)
+
+    def events(self, history: History) -> Tensor:
+        """[T, D], what the encoder reads of each event alone."""
         events = self.items(history.features["item"])
         events = events + self.event(history.features, len(events)).sum(1)
         # Scaled by sqrt(D), as in SASRec: normalisation then leaves room for what blocks add.
-        return self.encoder(self.dropout(events * events.shape[1] ** 0.5), history)
+        return events * events.shape[1] ** 0.5
 
     def encode(self, batch: Batch) -> Tensor:
         """[N, D], of length 1; the candidates' own items are not read."""
-        states, ahead = self.states(batch.history), batch.candidates
+        return self.ask(self.states(batch.history), batch)
+
+    def ask(self, states: Tensor, batch: Batch) -> Tensor:
+        """states [T, D] -> [N, D]: what the visible history ends in, and what a request adds.
+
+        Of the history only the clocks are read, so states may have been kept from before.
+        """
+        ahead = batch.candidates
         row = jagged.owner(ahead.offsets)
         seen = jagged.newest(states, self.start, batch.history.offsets, row, ahead.prefix)
         user = self.user(batch.user, len(batch.history.lengths)).sum(1)[row]
@@ -92,8 +103,11 @@ class Generative(nn.Module):
 
     def score(self, batch: Batch) -> Tensor:
         """[N], a logit of the first label where there are exposures, of the next item elsewhere."""
-        request = self.encode(batch)
-        items = self.items.unit(batch.candidates.features["item"])
+        return self.rate(self.encode(batch), batch.candidates.features["item"])
+
+    def rate(self, request: Tensor, item: Tensor) -> Tensor:
+        """request [N, D], item [N] ids -> [N], the scores."""
+        items = self.items.unit(item)
         if self.answer is not None:
             return self.answer(request, items)
         return (request * items).sum(-1) / self.objective.temperature
