@@ -1,0 +1,1 @@
+"""How quality grows with size, history and data: ladders, laws, forecasts."""
