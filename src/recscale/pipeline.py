@@ -23,6 +23,7 @@ from recscale.features import requests
 from recscale.features.batches import Loader, in_order, single_requests
 from recscale.features.prepare import prepare, summary
 from recscale.features.store import Store, open_store, schema_to_json
+from recscale.models.counting import parameter_groups
 from recscale.serving import latency as timing
 from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
@@ -31,7 +32,12 @@ from recscale.types import Batch, Part, Ranker, Record
 
 EVALUATION_ROWS = 64  # rows of an evaluation batch: any number gives the same scores
 RANKING = ("auc", "gauc", "logloss", "ne")  # training metrics that read exposures
-CALIBRATION = ("logloss", "ne", "ece")  # metrics that read the score as a probability
+CALIBRATION = (
+    "logloss",
+    "ne",
+    "ece",
+    "softmax_loss",
+)  # metrics that read the score as a probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ def _train(
     """Train in place and return with the best weights; None for a floor."""
     if not models.is_trained(_module(model)):
         return None
-    rows = requests.training_rows(store, config.features.history)
+    rows = requests.training_rows(store, config.features.history, *config.training.share)
     if len(rows) == 0:
         raise ValueError(f"{store.folder}: no training event is left; see its `dropped`")
     loader = Loader(store, rows, config.training.batch_size, config.seed)
@@ -195,13 +201,16 @@ def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> d
     behaviour = retrieval.behaviour(store.catalogue().popularity.numpy())
     if config.evaluation.seen == "removed":  # then no list can repeat, whatever the model
         behaviour = {name: value for name, value in behaviour.items() if "repeat" not in name}
-    metrics: dict[str, Any] = {"retrieval": retrieval.metrics, "behaviour": behaviour}
+    # A floor orders items; its score is no probability, so nothing that reads one is measured.
+    unread = () if models.is_trained(_module(model)) else CALIBRATION
+    metrics: dict[str, Any] = {"retrieval": _without(retrieval.metrics, unread)}
     if ranking is not None:
-        # A floor orders items; its score is no probability, so nothing that reads one is measured.
-        unread = () if models.is_trained(_module(model)) else CALIBRATION
-        measured = ranking.metrics.items()
-        metrics["ranking"] = {name: value for name, value in measured if name not in unread}
-    return metrics
+        metrics["ranking"] = _without(ranking.metrics, unread)
+    return {**metrics, "behaviour": behaviour}
+
+
+def _without(measured: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
+    return {name: value for name, value in measured.items() if name not in names}
 
 
 def _requests(config: RunConfig, store: Store, part: Part, *, positive: bool) -> Iterator[Batch]:
@@ -227,20 +236,22 @@ def _time(config: RunConfig, model: Ranker, store: Store) -> dict[str, Any]:
 def _record(
     config: RunConfig, folder: Path, store: Store, model: Ranker, trained: Trained | None
 ) -> Record:
-    flops = None
+    flops, train, cost = None, None, model.cost(config.features.history, config.latency.candidates)
     if trained is not None:
-        rows = requests.training_rows(store, config.features.history)
+        rows = requests.training_rows(store, config.features.history, *config.training.share)
         loader = Loader(store, rows, config.training.batch_size, config.seed)
         flops = round(trained.rows * row_flops(model, loader))
+        train = {**trained.summary(), "distinct_events": len(rows.candidate)}
     return record.build(
         name=folder.name,
         seed=config.seed,
         config=config.model_dump(mode="json"),
         data=summary(store.folder),
         machine=record.machine(),
-        cost=model.cost(config.features.history, config.latency.candidates),
+        cost=cost,
+        parameters=parameter_groups(_module(model)),
         train_flops=flops,
-        train=None if trained is None else trained.summary(),
+        train=train,
     )
 
 

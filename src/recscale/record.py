@@ -48,11 +48,20 @@ def build(  # noqa: PLR0913, one argument for each part of the file
     data: Mapping[str, Any],
     machine: Mapping[str, Any],
     cost: Cost | None = None,
+    parameters: Mapping[str, int] | None = None,
     train_flops: int | None = None,
     train: Mapping[str, Any] | None = None,
 ) -> Record:
     """A record before `metrics` and `latency`; what is None was not measured and is left out."""
-    counted = None if cost is None else {**asdict(cost), "train_flops": train_flops}
+    counted = (
+        None
+        if cost is None
+        else {
+            **asdict(cost),
+            "parameters": parameters,
+            "train_flops": train_flops,
+        }
+    )
     head = {"name": name, "version": __version__, "commit": commit(), "seed": seed}
     return {
         **_without_none(head),

@@ -155,9 +155,9 @@ class Retriever(Ranker, Protocol):
         ...
 
     def item_vectors(self) -> Tensor:
-        """[V, D]; encode(batch) @ item_vectors().T ranks what the user acts on next.
+        """[V, D]; encode(batch) @ item_vectors().T are logits of what the user acts on next.
 
-        Like score where the schema has no exposures; elsewhere score answers another question.
+        Equal to score where the schema has no exposures; elsewhere score answers another question.
         """
         ...
 

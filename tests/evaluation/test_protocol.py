@@ -177,6 +177,25 @@ def test_an_item_that_training_never_saw_is_a_miss_and_is_counted():
     assert (found.metrics["targets"], found.metrics["cold_targets"]) == (2, 1)
 
 
+def test_the_softmax_loss_is_over_the_whole_catalogue_whatever_was_seen():
+    """Hazard 11: of 38 items one has logit 2, one 1, the others 0; item 5 was seen."""
+    total = np.log(np.exp(2) + np.exp(1) + 36)
+    batch = make_batch([[5, 9]], [[1, 9, 5]])
+    for seen in ("kept", "removed"):
+        found = protocol.retrieval(Preference([7, 5]), [batch], SCHEMA, seen)
+        np.testing.assert_allclose(found.loss, [np.nan, total, total - 1], rtol=1e-6)
+        assert found.metrics["softmax_loss"] == pytest.approx(total - 0.5)
+    cold = protocol.retrieval(Preference([7]), [make_batch([[5]], [[1]])], SCHEMA)
+    assert "softmax_loss" not in cold.metrics
+
+
+def test_both_families_have_the_same_softmax_loss_for_the_same_scores(model: FastBilinear):
+    """Hazard 11: one product over all items, or every item as a candidate."""
+    batches = [random_batch(seed) for seed in range(3)]
+    fast, full = (protocol.retrieval(m, batches, SCHEMA) for m in (model, slow(model)))
+    np.testing.assert_allclose(fast.loss, full.loss, rtol=1e-5)
+
+
 def test_seen_items_are_kept_by_default_and_leave_on_demand():
     batch = make_batch([[5, 6]], [[7]])
     best = Preference([5, 6, 7, 8])

@@ -217,3 +217,15 @@ def test_an_epoch_gives_every_row_once():
 def test_a_part_without_candidates_has_no_rows(part: str):
     store = make_store([[10, 11]], [[1, 2]], [[0, 1]], [[0, 0]])
     assert len(evaluation_rows(store, part, 4, positive=True)) == 0  # type: ignore[arg-type]
+
+
+def test_shares_train_on_the_newest_events_of_some_users():
+    """Users by a draw that smaller shares lie in; of their events the newest, ties together."""
+    store = two_users()
+    newest = training_rows(store, history=4, events=0.5)  # of eight: those at 5 and 6 and the ties
+    assert set(visible(store, newest)) == {14, 15, 20, 21}
+    assert visible(store, newest)[15] == [12, 13, 14] or len(visible(store, newest)[15]) >= 2
+    one = training_rows(store, history=4, users=0.5)
+    assert len(set(one.user.tolist())) == 1
+    everything = training_rows(store, history=4)
+    assert visible(store, training_rows(store, 4, 1.0, 1.0)) == visible(store, everything)

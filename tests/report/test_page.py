@@ -60,7 +60,7 @@ def predict(folder: Path, rank: list[float], target: int = 9) -> Path:
     user = np.arange(n)
     ids = np.full(n, target)
     folder.mkdir()
-    retrieval = Retrieval(user, ids, np.array(rank), top[:, 0] > 9, top, top > 9)
+    retrieval = Retrieval(user, ids, np.array(rank), np.ones(n), top[:, 0] > 9, top, top > 9)
     label = np.array([1.0, 0.0] * n, dtype=np.float32)
     ranking = Ranking(np.repeat(user, 2), label, label * 2)
     save(Predictions(retrieval, ranking), folder)

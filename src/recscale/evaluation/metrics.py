@@ -63,6 +63,17 @@ def retrieval(ranks: Floats) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in per_target(ranks).items()}
 
 
+def softmax_loss(logits: Floats, of: Ints, target: Ints) -> NDArray[np.float64]:
+    """logits [G, V] of G requests over the whole catalogue; of, target [R] -> [R] nats.
+
+    -ln of the target's share under a softmax over every item: the slate is the same whatever a
+    model was trained on or with, so that losses compare between objectives, sizes and histories.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)  # exp of nothing above 0
+    total = np.log(np.exp(shifted, dtype=np.float64).sum(axis=1))
+    return total[of] - shifted[of, target]
+
+
 def auc(label: Floats, score: Floats) -> float | None:
     """[n], [n] -> probability that a positive scores above a negative, ties counting half."""
     require_finite(score)

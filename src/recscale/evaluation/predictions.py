@@ -24,6 +24,7 @@ class Retrieval:
     user: NDArray[np.int64]  # [R] user index
     target: NDArray[np.int64]  # [R] item id; UNSEEN where training never saw it
     rank: NDArray[np.float64]  # [R] infinity where the target is UNSEEN
+    loss: NDArray[np.float64]  # [R] nats: metrics.softmax_loss; NaN where the target is UNSEEN
     repeat: NDArray[np.bool_]  # [R] the target was in the history that the request saw
     top: NDArray[np.int64]  # [R, 10] the list of the request, PADDING where the catalogue ends
     top_seen: NDArray[np.bool_]  # [R, 10] which of them were in that history
@@ -32,7 +33,10 @@ class Retrieval:
     def metrics(self) -> dict[str, float]:
         """Means over targets, and how many targets there were."""
         cold = int((self.target == UNSEEN).sum())
-        return {**metrics.retrieval(self.rank), "targets": self.rank.size, "cold_targets": cold}
+        known = self.loss[self.target != UNSEEN]
+        measured = {"softmax_loss": float(known.mean())} if known.size else {}
+        counts = {"targets": self.rank.size, "cold_targets": cold}
+        return {**metrics.retrieval(self.rank), **measured, **counts}
 
     def behaviour(self, popularity: NDArray[np.int64]) -> dict[str, float]:
         """popularity [V] training events of each item -> behaviour metrics of the lists."""

@@ -94,6 +94,7 @@ def _ranked(
         user=_numpy(user),
         target=_numpy(target),
         rank=_ranks(scores, allowed, of, target),
+        loss=_losses(scores, of, target),
         repeat=_numpy(visible[of, target]),
         top=_numpy(lists[of]),
         top_seen=_numpy(visible.gather(1, lists)[of]),
@@ -111,6 +112,16 @@ def _ranks(scores: Tensor, allowed: Tensor, of: Tensor, target: Tensor) -> NDArr
             table, _numpy(target[chosen]), _numpy(allowed[of[chosen]])
         )
     return ranks
+
+
+def _losses(scores: Tensor, of: Tensor, target: Tensor) -> NDArray[np.float64]:
+    """Scores [g, V]; of, target [R] -> [R], NaN for UNSEEN. What was seen stays in the slate."""
+    losses = np.full(len(target), np.nan)
+    known = _numpy(target != UNSEEN)
+    items = _numpy(scores[:, catalogue.FIRST_ITEM :].float())
+    chosen = _numpy(target)[known] - catalogue.FIRST_ITEM
+    losses[known] = metrics.softmax_loss(items, _numpy(of)[known], chosen)
+    return losses
 
 
 def _lists(scores: Tensor, allowed: Tensor) -> Tensor:
@@ -132,7 +143,7 @@ def _reorder(result: Retrieval, order: NDArray[np.int64]) -> Retrieval:
 
 def _nothing() -> Retrieval:
     none, lists = np.zeros(0, np.int64), np.zeros((0, LIST), np.int64)
-    return Retrieval(none, none, np.zeros(0), none > 0, lists, lists > 0)
+    return Retrieval(none, none, np.zeros(0), np.zeros(0), none > 0, lists, lists > 0)
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:

@@ -27,13 +27,14 @@ class Rows:
         return len(self.user)
 
 
-def training_rows(store: Store, history: int) -> Rows:
+def training_rows(store: Store, history: int, users: float = 1.0, events: float = 1.0) -> Rows:
     """Each training candidate once, in windows of at most `history` events of its user.
 
     Consecutive windows overlap by half, so that no candidate but a user's first ones sees less
-    than half of `history`.
+    than half of `history`. `users` and `events` are shares: the candidates of some users, and of
+    these the newest. Vocabularies stay those of the whole, so that every share is asked the same.
     """
-    chosen = _of_part(store, "train")
+    chosen = _share(store, _of_part(store, "train"), users, events)
     prefix = store.candidates["prefix"][chosen].astype(np.int64)
     stride = max(1, history // 2)
     window = np.where(prefix <= history, 0, -((history - prefix) // stride))
@@ -65,6 +66,22 @@ def evaluation_rows(
     base = store.history_offsets[rows.user]
     start = base + np.maximum(shared - history, 0)
     return Rows(rows.user, start, base + shared, rows.candidate, rows.offsets)
+
+
+def _share(store: Store, chosen: Ints, users: float, events: float) -> Ints:
+    """The candidates of a share of the users, then the newest share of those, ties included."""
+    if users < 1:
+        count = len(store.candidate_offsets) - 1
+        order = np.random.default_rng(int(store.digest[:15], 16)).permutation(count)
+        kept = np.zeros(count, dtype=bool)
+        kept[order[: max(1, round(users * count))]] = True  # a smaller share lies in a larger one
+        owner = np.searchsorted(store.candidate_offsets, chosen, side="right") - 1
+        chosen = chosen[kept[owner]]
+    if events < 1 and len(chosen):
+        time = store.candidates["time"][chosen]
+        oldest = len(chosen) - max(1, round(events * len(chosen)))
+        chosen = chosen[time >= np.partition(time, oldest)[oldest]]
+    return chosen
 
 
 def _of_part(store: Store, part: Part) -> Ints:

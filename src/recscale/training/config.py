@@ -9,9 +9,10 @@ from pydantic import Field
 from recscale.configfile import Settings
 
 Metric = Literal[
-    "hr@10", "hr@50", "hr@200", "ndcg@10", "ndcg@200", "mrr", "auc", "gauc", "logloss", "ne"
-]
-LOWER_IS_BETTER: frozenset[str] = frozenset({"logloss", "ne"})
+    "hr@10", "hr@50", "hr@200", "ndcg@10", "ndcg@200", "mrr", "softmax_loss",
+    "auc", "gauc", "logloss", "ne",
+]  # fmt: skip
+LOWER_IS_BETTER: frozenset[str] = frozenset({"softmax_loss", "logloss", "ne"})
 
 
 class TrainingConfig(Settings):
@@ -26,6 +27,13 @@ class TrainingConfig(Settings):
     validate_every: int = Field(default=200, gt=0)  # steps
     validation_requests: int | None = Field(default=500, gt=0)  # ranked in the catalogue; null: all
     patience: int = Field(default=5, gt=0)  # validations in a row that are no better
+    users: float = Field(default=1.0, gt=0, le=1)  # share that trains; smaller ones lie in larger
+    events: float = Field(default=1.0, gt=0, le=1)  # share of what they did: the newest trains
     checkpoint_every: int = Field(
         default=200, gt=0
     )  # steps between points that --resume goes on from
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """Of users and of events: how much of the training part is used."""
+        return self.users, self.events

@@ -98,8 +98,8 @@ class Generative(nn.Module):
         return F.normalize(seen + self.gap(batch, row) + user + context, dim=-1)
 
     def item_vectors(self) -> Tensor:
-        """[V, D], of length 1."""
-        return self.items.unit_table()
+        """[V, D], cosines over the temperature: with `encode`, logits of what comes next."""
+        return self.items.unit_table() / self.objective.temperature
 
     def score(self, batch: Batch) -> Tensor:
         """[N], a logit of the first label where there are exposures, of the next item elsewhere."""
