@@ -116,6 +116,22 @@ def test_latency_over_budget_is_exit_status_one(cli: Cli, config: Path):
     cli("latency", "run", "--budget-ms", "0.000001", code=1)
 
 
+def test_latency_under_load_says_where_the_time_goes(cli: Cli, config: Path):
+    cli("train", str(config), "--out", "run", "training.steps=8")
+    words = ["latency", "run", "--rate", "200", "--requests", "20", "--budget-ms", "1000000"]
+    found = json.loads(cli(*words, "--json").stdout.splitlines()[-1])
+    assert (found["loop"], found["rate_rps"], found["requests"]) == ("open", 200, 20)
+    assert set(found["stages_ms"]) == {"queue", "features", "encode", "score", "topk"}
+    assert "p99_high_ms" not in found
+    assert found["requests_needed"]["p99"] == 368
+    assert found["peak_memory_mb"] > 0
+    highest = json.loads(cli(*words, "--search", "--json").stdout.splitlines()[-1])
+    assert highest["throughput_rps"] > 0
+    cli(*words[:-1], "0.000001", code=1)
+    cli("latency", "run", "--search", "--budget-ms", "0.000001", "--requests", "5", code=2)
+    assert "--rate" in cli("latency", "run", "--rate", "-1", code=2).stderr
+
+
 def test_a_run_killed_and_resumed_ends_bit_identical(cli: Cli, config: Path, tmp_path: Path):
     """Hazard 7."""
     cli("train", str(config), "--out", "straight")

@@ -135,16 +135,29 @@ def latency(
     budget_ms: Annotated[float | None, typer.Option(help="Milliseconds for a request.")] = None,
     percentile: Annotated[float | None, typer.Option(help="Share of requests within it.")] = None,
     candidates: Annotated[int | None, typer.Option(help="Items to score in a request.")] = None,
+    history: Annotated[int | None, typer.Option(help="Most events that a user has.")] = None,
+    requests: Annotated[int | None, typer.Option(help="Requests to time.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second that come anyway.")] = None,
+    search: Annotated[bool, typer.Option("--search", help="Find the rate within budget.")] = False,
+    states: Annotated[str | None, typer.Option(help="kept or anew, of users under load.")] = None,
     data: Data = None,
     prepared: Prepared = PREPARED,
     as_json: Json = False,
 ) -> None:
-    """Time one request after another; exit status 0 within the budget, 1 over it, 2 on error."""
+    """Exit status 0 within the budget, 1 over it, 2 on error.
+
+    One request after another, or as they come: --rate, --search.
+    """
     from recscale import pipeline
+    from recscale.serving.latency import Load
 
     asked = {"budget_ms": budget_ms, "percentile": percentile, "candidates": candidates}
+    asked |= {"history": history, "requests": requests, "states": states}
     changes = {name: value for name, value in asked.items() if value is not None}
-    measured = pipeline.latency(run, _places(data, prepared), changes)["latency"]
+    if rate is not None and rate <= 0:
+        raise ValueError(f"--rate: want more than 0 requests a second, got {rate:g}")
+    load = Load(rate, search) if search or rate is not None else None
+    measured = pipeline.latency(run, _places(data, prepared), changes, load)["latency"]
     _tell(measured, as_json)
     raise typer.Exit(0 if measured["within_budget"] else 1)
 

@@ -25,6 +25,7 @@ from recscale.features.prepare import prepare, summary
 from recscale.features.store import Store, open_store, schema_to_json
 from recscale.models.counting import parameter_groups
 from recscale.serving import latency as timing
+from recscale.serving import trial
 from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
@@ -78,13 +79,18 @@ def evaluate(folder: Path, places: Places) -> Record:
     return found
 
 
-def latency(folder: Path, places: Places, changes: dict[str, Any]) -> Record:
-    """Time a trained run again, with other latency settings; the record's latency is replaced."""
+def latency(
+    folder: Path, places: Places, changes: dict[str, Any], load: timing.Load | None = None
+) -> Record:
+    """Time a trained run again, with other latency settings; the record's latency is replaced.
+
+    Without a load one request follows the other, as in training's record.
+    """
     config, store, model = _reopen(folder, places)
     raw = {**config.latency.model_dump(), **changes}
     asked = configfile.check(timing.LatencyConfig, raw)
     found = {**_old_record(folder, config, store, model)}
-    found["latency"] = _time(config.model_copy(update={"latency": asked}), model, store)
+    found["latency"] = _time(config.model_copy(update={"latency": asked}), model, store, load)
     record.write(found, folder)
     return found
 
@@ -221,7 +227,9 @@ def _requests(config: RunConfig, store: Store, part: Part, *, positive: bool) ->
     return in_order(store, rows, EVALUATION_ROWS)
 
 
-def _time(config: RunConfig, model: Ranker, store: Store) -> dict[str, Any]:
+def _time(
+    config: RunConfig, model: Ranker, store: Store, load: timing.Load | None = None
+) -> dict[str, Any]:
     asked = config.latency
     history = asked.history or config.features.history
     if history > config.features.history:
@@ -230,6 +238,8 @@ def _time(config: RunConfig, model: Ranker, store: Store) -> dict[str, Any]:
             f"{config.features.history}"
         )
     rows = requests.evaluation_rows(store, "test", history, positive=True, limit=asked.requests)
+    if load is not None:
+        return trial.measure(model, store, rows, asked, load)
     return timing.measure(model, single_requests(store, rows, asked.candidates), asked)
 
 

@@ -127,3 +127,10 @@ def test_a_budget_must_be_positive_and_a_percentile_known():
         LatencyConfig(budget_ms=0)
     with pytest.raises(ValidationError):
         LatencyConfig.model_validate({"percentile": 42})
+
+
+@pytest.mark.parametrize("percentile", [50, 90, 95, 99, 99.9])
+def test_an_interval_has_both_ends_from_the_number_of_requests_that_is_told(percentile: float):
+    enough = latency.needed(percentile)
+    assert None not in latency.interval(enough, percentile)
+    assert None in latency.interval(enough - 1, percentile)

@@ -2,16 +2,15 @@
 
 Of each user the newest events are held, and beside them what the model made of these (its state).
 States are kept while there is room, longest unused leaving first, and are made again when needed. A
-state takes new events one after the other until the user's events outnumber what the model reads;
-from then on the window's first event changes with each new one, and the state is made anew from the
-newest `history` events: what evaluation reads, and so what serving must.
+state takes new events one after the other until the user's events outnumber what the model reads.
+What happens then is EngineConfig.window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -22,13 +21,21 @@ from recscale.models import memory
 from recscale.models.frozen import freeze
 from recscale.serving.lru import LeastRecentlyUsed
 from recscale.serving.past import Past
+from recscale.serving.spans import Spans
 from recscale.types import UNSEEN, Batch, Candidates, History, Ranker, Schema
 
 MIB = 2**20
 
 
 class EngineConfig(Settings):
-    """How much memory a server's users get, and how many candidates are scored at once."""
+    """How much memory a server's users get, and how many candidates are scored at once.
+
+    window: `newest` reads the newest `history` events, as evaluation does. The first of them
+    changes with every event of a user who has more, and the state is then made anew. `half` drops
+    half a window at a time, as training does: a state lasts history / 2 events and reads as many.
+    """
+
+    window: Literal["newest", "half"] = "newest"
 
     states_mib: float = Field(default=512, ge=0)  # what models made of events; can be made again
     events_mib: float = Field(default=256, gt=0)  # events themselves; see Engine.append
@@ -79,7 +86,8 @@ class Engine:
         freeze(model)
         self.keeper = memory.keeper(model)
         self.schema = schema
-        self.micro_batch = config.micro_batch
+        self.config = config
+        self.spans = Spans()
         self.known = known
         self.pasts: LeastRecentlyUsed[Past] = LeastRecentlyUsed(int(config.events_mib * MIB))
         self.states: LeastRecentlyUsed[_Kept] = LeastRecentlyUsed(int(config.states_mib * MIB))
@@ -96,23 +104,32 @@ class Engine:
         for gone in self.pasts.put(user, past):
             self.states.drop(gone)
         # A state that can go on does so now, while nobody waits for a score.
-        if (kept := self.states.get(user)) and past.total - kept.start <= self.schema.history:
-            with torch.inference_mode():
-                self._state(user, past)
+        if (kept := self.states.get(user)) and self._begin(past.total) == kept.start:
+            self.warm(user)
+
+    @torch.inference_mode()
+    def warm(self, user: Hashable) -> None:
+        """Bring a user's state up to date."""
+        past = self._past(user)
+        with self.spans("encode"):
+            self._state(user, past)
 
     @torch.inference_mode()
     def score(self, requests: Sequence[Request]) -> list[Tensor]:
         """[C] scores for each request."""
-        asked = [(request, self._memory(request)) for request in requests]
+        with self.spans("encode"):
+            asked = [(request, self._memory(request)) for request in requests]
         pieces = [
             (place, replace(request, items=items), kept)
             for place, (request, kept) in enumerate(asked)
-            for items in request.items.split(self.micro_batch)
+            for items in request.items.split(self.config.micro_batch)
         ]
         found: list[list[Tensor]] = [[] for _ in requests]
-        for group in _groups(pieces, self.micro_batch):
-            batch = self.batch([request for _, request, _ in group])
-            scores = self.keeper.score([kept for _, _, kept in group], batch)
+        for group in _groups(pieces, self.config.micro_batch):
+            with self.spans("features"):
+                batch = self.batch([request for _, request, _ in group])
+            with self.spans("score"):
+                scores = self.keeper.score([kept for _, _, kept in group], batch)
             parts = scores.split([len(request.items) for _, request, _ in group])
             for (place, _, _), part in zip(group, parts, strict=True):
                 found[place].append(part)
@@ -151,7 +168,16 @@ class Engine:
     def visible(self, request: Request) -> History:
         """The events that a request sees."""
         past = self._past(request.user)
-        return past.window(past.visible(request.time), self.schema.history)
+        stop = past.visible(request.time)
+        return past.range(self._begin(stop), stop)
+
+    def _begin(self, stop: int) -> int:
+        """The first event of the window that ends before event `stop`."""
+        beyond = max(0, stop - self.schema.history)
+        if self.config.window == "newest":
+            return beyond
+        stride = max(1, self.schema.history // 2)
+        return stride * -(-beyond // stride)
 
     def _memory(self, request: Request) -> memory.Memory | None:
         """The state that a request sees. Nothing at the request's own instant is history."""
@@ -159,7 +185,7 @@ class Engine:
         stop = past.visible(request.time)
         if stop == past.total:
             return self._state(request.user, past)
-        seen = past.window(stop, self.schema.history)
+        seen = past.range(self._begin(stop), stop)
         return self.keeper.extend(None, seen) if len(seen.time) else None
 
     def _state(self, user: Hashable, past: Past) -> memory.Memory | None:
@@ -169,13 +195,13 @@ class Engine:
         kept = self.states.get(user)
         if kept is not None and kept.stop == past.total:
             return kept.state
-        if kept is not None and past.total - kept.start <= self.schema.history:
+        start = self._begin(past.total)
+        if kept is not None and kept.start == start:
             state = self.keeper.extend(kept.state, past.since(kept.stop).events)
             kept = _Kept(state, kept.start, past.total)
         else:
-            seen = past.window(past.total, self.schema.history)
-            state = self.keeper.extend(None, seen)
-            kept = _Kept(state, past.total - len(seen.time), past.total)
+            state = self.keeper.extend(None, past.range(start, past.total))
+            kept = _Kept(state, start, past.total)
         self.states.put(user, kept)
         return kept.state
 

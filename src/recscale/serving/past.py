@@ -56,13 +56,10 @@ class Past:
         """How many of all events happened strictly before `time`."""
         return self.first + int(torch.searchsorted(self.events.time, time))
 
-    def window(self, stop: int, length: int) -> History:
-        """The newest `length` of the first `stop` events."""
-        start = max(0, stop - length)
+    def range(self, start: int, stop: int) -> History:
+        """The events from `start` to before `stop`, counted from the user's first one ever."""
         if start < self.first:
-            raise OutOfOrderError(
-                f"time: the events that the request would see are {self.first} ago"
-            )
+            raise OutOfOrderError(f"time: the request lies {self.total - stop} events in the past")
         return _cut(self.events, start - self.first, stop - self.first)
 
 
