@@ -7,11 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "recscale"
 LAYERS = ["__init__", "types", "configfile", "data", "features", "models", "evaluation", "training",
-          "serving", "config", "record", "pipeline", "scaling", "compare", "report", "cli",
+          "serving", "config", "record", "pipeline", "scaling", "serve", "compare", "report", "cli",
           "__main__"]  # fmt: skip
 HOMES = {"polars": {"data", "features"}, "torchrec": {"models/embedding"},
          "lightning": {"training"}, "optuna": {"scaling/sweep"}, "plotly": {"report"},
-         "typer": {"cli"}}  # fmt: skip
+         "typer": {"cli"}, "fastapi": {"serving"}, "starlette": {"serving"},
+         "uvicorn": {"serving/server"}, "prometheus_client": {"serving/monitor"},
+         "faiss": {"serving/index"}}  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 

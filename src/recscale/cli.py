@@ -163,6 +163,26 @@ def latency(
 
 
 @app.command()
+def serve(
+    run: Run,
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    budget_ms: Annotated[float, typer.Option(help="Milliseconds for a request.")] = 50.0,
+    states_mib: Annotated[float, typer.Option(help="Memory for users' states.")] = 512.0,
+    window: Annotated[str, typer.Option(help="newest or half, once it is full.")] = "newest",
+    data: Data = None,
+    prepared: Prepared = PREPARED,
+) -> None:
+    """Answer /score, /recommend and /events over HTTP; $RECSCALE_TOKEN asks for a bearer token."""
+    from recscale.serve import serve as answer
+
+    engine = {"states_mib": states_mib, "window": window}
+    listening = {"host": host, "port": port, "engine": engine, "batch": {"budget_ms": budget_ms}}
+    answer(run, _places(data, prepared), listening)
+
+
+@app.command()
 def compare(
     configs: Annotated[list[str], typer.Argument(help="YAML files, and settings a.b=value.")],
     *,

@@ -72,7 +72,7 @@ def run(config: RunConfig, folder: Path, places: Places, *, resume: bool = False
 
 def evaluate(folder: Path, places: Places) -> Record:
     """Measure a trained run again; the record's metrics are replaced."""
-    config, store, model = _reopen(folder, places)
+    config, store, model = reopen(folder, places)
     found = {**_old_record(folder, config, store, model)}
     found["metrics"] = _evaluate(config, model, store, folder)
     record.write(found, folder)
@@ -86,7 +86,7 @@ def latency(
 
     Without a load one request follows the other, as in training's record.
     """
-    config, store, model = _reopen(folder, places)
+    config, store, model = reopen(folder, places)
     raw = {**config.latency.model_dump(), **changes}
     asked = configfile.check(timing.LatencyConfig, raw)
     found = {**_old_record(folder, config, store, model)}
@@ -265,7 +265,8 @@ def _record(
     )
 
 
-def _reopen(folder: Path, places: Places) -> tuple[RunConfig, Store, Ranker]:
+def reopen(folder: Path, places: Places) -> tuple[RunConfig, Store, Ranker]:
+    """Settings, data and model of a trained run. Raises ValueError where there is none."""
     weights = folder / "model.ckpt"
     if not weights.exists():
         raise ValueError(f"{folder}: not a run folder, it has no model.ckpt")

@@ -175,9 +175,10 @@ def test_a_log_without_labels_is_positive_throughout(tmp_path: Path):
 def fitted(store: Store) -> dict[str, object]:
     """Sizes, the vocabulary and the statistics of items."""
     contents = {
-        path.name: path.read_bytes()
+        str(path.relative_to(store.folder)): path.read_bytes()
         for group in ("items", "vocabulary")
-        for path in sorted((store.folder / group).iterdir())
+        for path in sorted((store.folder / group).rglob("*"))
+        if path.is_file()
     }
     return {"schema": store.schema, **contents}
 

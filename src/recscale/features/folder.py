@@ -18,6 +18,7 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.paths: dict[str, dict[str, str]] = defaultdict(dict)
+        self.scales: dict[str, tuple[float, float]] = {}
 
     def array(self, group: str, name: str, values: np.ndarray) -> None:
         """One column of a group."""
@@ -42,8 +43,20 @@ class Writer:
         target.parent.mkdir(parents=True, exist_ok=True)
         values.alias("value").to_frame().write_parquet(target)
 
+    def names(self, values: pl.Series) -> None:
+        """Who the users are, in the order of their index."""
+        target = self.folder / "users" / "names.parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        values.alias("value").to_frame().write_parquet(target)
+
+    def scale(self, name: str, mean: float, deviation: float) -> None:
+        """What a numeric feature was centred on and divided by."""
+        self.scales[name] = (mean, deviation)
+
     def finish(self, digest: str, schema: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
         """Write meta.json: a folder without it is not prepared."""
+        scales = self.folder / "vocabulary" / "scales.json"
+        scales.write_text(json.dumps(self.scales, indent=1), encoding="utf-8")
         arrays = {group: self.paths.get(group, {}) for group in ("history", "candidates", "users")}
         meta = {"digest": digest, "schema": schema, "counts": counts, "arrays": arrays}
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")

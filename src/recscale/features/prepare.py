@@ -77,7 +77,7 @@ def write(log: Log, split: Split, config: FeaturesConfig, digest: str, folder: P
     vocabulary = Vocabulary.fit(events.filter(pl.Series(train))[ITEM])
     ids = vocabulary.encode(events[ITEM])
     masks = _Masks(events, log.columns.labels)
-    features = _event_features(events, train, wanted)
+    features = _event_features(writer, events, train, wanted)
     _write_events(writer, events, ids, features, masks, log.columns.labels)
     users, user_features = _write_users(writer, log, events, train, wanted)
     item_features = _write_items(writer, log, vocabulary, ids[train & masks.positive], wanted)
@@ -136,17 +136,23 @@ class _Masks:
 Encoded = tuple[str, Feature, np.ndarray]
 
 
-def _encode(name: str, kind: str, column: pl.Series, train: np.ndarray) -> Encoded:
+def _encode(writer: Writer, group: str, kind: str, column: pl.Series, train: np.ndarray) -> Encoded:
+    """Fit on the training part, and keep what was fitted: a server encodes raw values too."""
+    name = column.name
     if kind == "numeric":
-        numbers = Scale.fit(column.filter(pl.Series(train))).encode(column)
-        return name, Feature(name, "numeric", 1), numbers
+        scale = Scale.fit(column.filter(pl.Series(train)))
+        writer.scale(f"{group}/{name}", scale.mean, scale.deviation)
+        return name, Feature(name, "numeric", 1), scale.encode(column)
     vocabulary = Vocabulary.fit(column.filter(pl.Series(train)))
+    writer.vocabulary(f"{group}/{name}", vocabulary.values)
     return name, Feature(name, "categorical", vocabulary.size), vocabulary.encode(column)
 
 
-def _event_features(events: pl.DataFrame, train: np.ndarray, wanted: _Wanted) -> list[Encoded]:
+def _event_features(
+    writer: Writer, events: pl.DataFrame, train: np.ndarray, wanted: _Wanted
+) -> list[Encoded]:
     kinds: Mapping[str, str] = {**wanted.context, **wanted.event}
-    return [_encode(name, kind, events[name], train) for name, kind in kinds.items()]
+    return [_encode(writer, "event", kind, events[name], train) for name, kind in kinds.items()]
 
 
 def _write_events(
@@ -192,7 +198,9 @@ def _write_users(
     kinds: dict[str, str] = dict(wanted.user)
     if wanted.user_id:
         users, kinds = users.with_columns(user_id=pl.col(USER)), {**kinds, "user_id": "categorical"}
-    encoded = [_encode(name, kinds[name], users[name], trained.to_numpy()) for name in kinds]
+    known = trained.to_numpy()
+    encoded = [_encode(writer, "user", kind, users[name], known) for name, kind in kinds.items()]
+    writer.names(users[USER])
     for name, _, values in encoded:
         writer.array("users", name, values)
     return len(users), tuple(feature for _, feature, _ in encoded)
@@ -215,7 +223,7 @@ def _write_items(
         if kind == "multi":
             features.append(_write_lists(writer, name, items[name]))
             continue
-        _, feature, values = _encode(name, kind, items[name], every)
+        _, feature, values = _encode(writer, "item", kind, items[name], every)
         writer.array("items", name, np.concatenate([np.zeros(2, values.dtype), values]))
         features.append(feature)
     return tuple(features)

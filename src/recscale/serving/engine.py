@@ -165,6 +165,13 @@ class Engine:
             memories = [self._memory(request) for request in requests]
             return self.keeper.queries(memories, self.batch(one_each))
 
+    def item_vectors(self) -> Tensor | None:
+        """[V, D] to search among; None where the model has no such form."""
+        if not isinstance(self.keeper, memory.Searcher):
+            return None
+        with torch.inference_mode():
+            return self.keeper.item_vectors()
+
     def visible(self, request: Request) -> History:
         """The events that a request sees."""
         past = self._past(request.user)
