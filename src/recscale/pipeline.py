@@ -20,7 +20,7 @@ from recscale.config import RunConfig
 from recscale.evaluation import predictions, protocol
 from recscale.evaluation.predictions import Predictions
 from recscale.features import requests
-from recscale.features.batches import Loader, in_order, single_requests
+from recscale.features.batches import Loader, in_order
 from recscale.features.prepare import prepare, summary
 from recscale.features.store import Store, open_store, schema_to_json
 from recscale.models.counting import parameter_groups
@@ -65,7 +65,7 @@ def run(config: RunConfig, folder: Path, places: Places, *, resume: bool = False
         raise KeyboardInterrupt
     found = _record(config, folder, store, model, trained)
     found["metrics"] = _evaluate(config, model, store, folder)
-    found["latency"] = _time(config, model, store)
+    found["latency"] = trial.timed(model, store, config.latency)
     record.write(found, folder)
     return found
 
@@ -90,7 +90,7 @@ def latency(
     raw = {**config.latency.model_dump(), **changes}
     asked = configfile.check(timing.LatencyConfig, raw)
     found = {**_old_record(folder, config, store, model)}
-    found["latency"] = _time(config.model_copy(update={"latency": asked}), model, store, load)
+    found["latency"] = trial.timed(model, store, asked, load)
     record.write(found, folder)
     return found
 
@@ -225,22 +225,6 @@ def _requests(config: RunConfig, store: Store, part: Part, *, positive: bool) ->
         store, part, config.features.history, positive=positive, limit=limit
     )
     return in_order(store, rows, EVALUATION_ROWS)
-
-
-def _time(
-    config: RunConfig, model: Ranker, store: Store, load: timing.Load | None = None
-) -> dict[str, Any]:
-    asked = config.latency
-    history = asked.history or config.features.history
-    if history > config.features.history:
-        raise configfile.ConfigError(
-            f"latency.history: {history} is more than the features.history that the model reads, "
-            f"{config.features.history}"
-        )
-    rows = requests.evaluation_rows(store, "test", history, positive=True, limit=asked.requests)
-    if load is not None:
-        return trial.measure(model, store, rows, asked, load)
-    return timing.measure(model, single_requests(store, rows, asked.candidates), asked)
 
 
 def _record(

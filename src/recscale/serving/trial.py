@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from recscale.features.batches import assemble
-from recscale.features.requests import Rows
+from recscale.configfile import ConfigError
+from recscale.features.batches import assemble, single_requests
+from recscale.features.requests import Rows, evaluation_rows
 from recscale.features.store import Store
 from recscale.serving import latency, openloop
 from recscale.serving.engine import Engine, EngineConfig, Request
@@ -80,6 +81,22 @@ class Trial:
             engine.warm(visit.request.user)
         engine.spans.take()
         return engine
+
+
+def timed(
+    model: Ranker, store: Store, config: LatencyConfig, load: latency.Load | None = None
+) -> dict[str, Any]:
+    """The `latency` part of a record: one request after the other, or under a load."""
+    history = config.history or store.schema.history
+    if history > store.schema.history:
+        raise ConfigError(
+            f"latency.history: {history} is more than the features.history that the model reads, "
+            f"{store.schema.history}"
+        )
+    rows = evaluation_rows(store, "test", history, positive=True, limit=config.requests)
+    if load is None:
+        return latency.measure(model, single_requests(store, rows, config.candidates), config)
+    return measure(model, store, rows, config, load)
 
 
 def measure(
