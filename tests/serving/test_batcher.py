@@ -100,16 +100,20 @@ def test_an_idle_server_tries_even_what_usually_takes_too_long():
     assert ask(batcher, [21]) == [42]
 
 
-def test_a_job_whose_time_ran_out_while_it_waited_is_not_run():
+def test_a_job_whose_time_ran_out_while_it_waited_is_not_run_and_the_next_one_is():
     ran: list[int] = []
-    batcher = Batcher(lambda work: ran.extend(work) or list(work), BatchConfig(budget_ms=100))
+    settings = BatchConfig(budget_ms=10_000)
+    batcher = Batcher(lambda work: ran.extend(work) or list(work), settings)
+    batcher._usual = 9.0  # as after slow runs: whoever finds the server busy is refused
 
     async def late() -> object:
-        return await asyncio.gather(batcher.submit(1, time.monotonic() - 1), return_exceptions=True)
+        with pytest.raises(OverloadedError):
+            await batcher.submit(1, time.monotonic() - 11)
+        await asyncio.sleep(0.1)  # idle again
+        return await batcher.submit(2, time.monotonic())
 
-    (found,) = asyncio.run(late())
-    assert isinstance(found, OverloadedError)
-    assert ran == []
+    assert asyncio.run(late()) == 2
+    assert ran == [2]
     batcher.close()
 
 

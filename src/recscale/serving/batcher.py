@@ -105,18 +105,20 @@ class Batcher:
     def _work(self) -> None:
         while jobs := self._take():
             alive = [job for job in jobs if not self._hopeless(job)]
-            if not alive:
-                continue
-            start = time.monotonic()
-            try:
-                answers = self.run([job.work for job in alive])
-            except BaseException as error:  # noqa: BLE001, whoever waits must hear of it
-                answers = [error] * len(alive)
-            self._took.append(time.monotonic() - start)
-            self._usual = float(np.percentile(self._took, CAUTION))
+            answers = self._answers(alive) if alive else []
             self._running = 0
             for job, answer in zip(alive, answers, strict=True):
                 self._tell(job, answer)
+
+    def _answers(self, jobs: list[_Job]) -> Sequence[Any]:
+        start = time.monotonic()
+        try:
+            return self.run([job.work for job in jobs])
+        except BaseException as error:  # noqa: BLE001, whoever waits must hear of it
+            return [error] * len(jobs)
+        finally:
+            self._took.append(time.monotonic() - start)
+            self._usual = float(np.percentile(self._took, CAUTION))
 
     def _take(self) -> list[_Job]:
         """The next jobs to run together; none at all: closed, and nothing waits."""
