@@ -16,6 +16,7 @@ from torch import Tensor
 from recscale.models import jagged
 from recscale.models.generative.incremental import Extend, Kept, extension
 from recscale.models.generative.retriever import Generative
+from recscale.models.generative.stored import Precision
 from recscale.types import Batch, Candidates, History, Ranker
 
 
@@ -66,10 +67,13 @@ class Searcher(Protocol):
         ...
 
 
-def keeper(model: Ranker) -> Keeper:
-    """The fastest exact keeper that the structure of `model` allows."""
+def keeper(model: Ranker, precision: Precision = "float32") -> Keeper:
+    """The fastest keeper that the structure of `model` allows; exact in float32.
+
+    Fewer bits are for keys and values alone.
+    """
     if isinstance(model, Generative):
-        extend = extension(model.encoder)
+        extend = extension(model.encoder, precision)
         return ReadAnew(model) if extend is None else KeepStates(model, extend)
     return KeepEvents(model) if isinstance(model, Eventwise) else ReadAnew(model)
 

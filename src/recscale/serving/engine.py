@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from recscale.configfile import Settings
 from recscale.models import memory
 from recscale.models.frozen import freeze
+from recscale.models.generative.stored import Precision
 from recscale.serving.lru import LeastRecentlyUsed
 from recscale.serving.past import Past
 from recscale.serving.spans import Spans
@@ -38,6 +39,7 @@ class EngineConfig(Settings):
     window: Literal["newest", "half"] = "newest"
 
     states_mib: float = Field(default=512, ge=0)  # what models made of events; can be made again
+    precision: Precision = "float32"  # of keys and values; anything less is no longer exact
     events_mib: float = Field(default=256, gt=0)  # events themselves; see Engine.append
     micro_batch: int = Field(default=4096, ge=1)
 
@@ -84,7 +86,7 @@ class Engine:
         assert isinstance(model, nn.Module)
         self.model = model
         freeze(model)
-        self.keeper = memory.keeper(model)
+        self.keeper = memory.keeper(model, config.precision)
         self.schema = schema
         self.config = config
         self.spans = Spans()

@@ -15,6 +15,7 @@ from torch import Tensor
 from recscale.models.clock import age_seconds, bucket
 from recscale.models.generative import hstu, transformer
 from recscale.models.generative.hstu import HSTU
+from recscale.models.generative.stored import Precision, Stored, nothing
 from recscale.models.generative.transformer import Transformer
 
 
@@ -23,8 +24,8 @@ class Kept:
     """What one user's L events left in an encoder."""
 
     time: Tensor  # [L] int64 milliseconds
-    keys: Sequence[Tensor]  # of each block: [H, L, D/H]
-    values: Sequence[Tensor]  # of each block: [H, L, D/H]
+    keys: Sequence[Stored]  # of each block
+    values: Sequence[Stored]  # of each block
 
     @property
     def nbytes(self) -> int:
@@ -35,23 +36,24 @@ class Kept:
 Extend = Callable[[Tensor, Tensor, Kept | None], tuple[Tensor, Kept]]
 
 
-def extension(encoder: object) -> Extend | None:
+def extension(encoder: object, precision: Precision = "float32") -> Extend | None:
     """(x [n, D], time [n], kept) -> (states [n, D], kept) of n more events of one user.
 
     None for an encoder that has no such form here: it reads the whole history each time.
     """
     match encoder:
         case HSTU():
-            return lambda x, time, kept: _extend_hstu(encoder, x, time, kept)
+            return lambda x, time, kept: _extend_hstu(encoder, x, _Past(time, kept, precision))
         case Transformer():
-            return lambda x, time, kept: _extend_transformer(encoder, x, time, kept)
+            return lambda x, time, kept: _extend_transformer(
+                encoder, x, _Past(time, kept, precision)
+            )
         case _:
             return None
 
 
-def _extend_hstu(encoder: HSTU, x: Tensor, time: Tensor, kept: Kept | None) -> tuple[Tensor, Kept]:
-    past = _Past(time, kept)
-    age = age_seconds(time[:, None], past.time)  # [n, L]
+def _extend_hstu(encoder: HSTU, x: Tensor, past: _Past) -> tuple[Tensor, Kept]:
+    age = age_seconds(past.time[past.before :, None], past.time)  # [n, L]
     buckets, distance = bucket(age), past.distance.clamp(min=0)
     gate = encoder.forgetting(age).movedim(-1, 0) * (past.visible / encoder.history)
     for block in encoder.blocks:
@@ -65,11 +67,9 @@ def _extend_hstu(encoder: HSTU, x: Tensor, time: Tensor, kept: Kept | None) -> t
     return encoder.norm(x), past.kept()
 
 
-def _extend_transformer(
-    encoder: Transformer, x: Tensor, time: Tensor, kept: Kept | None
-) -> tuple[Tensor, Kept]:
-    past = _Past(time, kept)
-    decay = encoder.forgetting(age_seconds(time[:, None], past.time)).movedim(-1, 0).log()
+def _extend_transformer(encoder: Transformer, x: Tensor, past: _Past) -> tuple[Tensor, Kept]:
+    age = age_seconds(past.time[past.before :, None], past.time)
+    decay = encoder.forgetting(age).movedim(-1, 0).log()
     decay = decay.masked_fill(~past.visible, -torch.inf)  # [H or 1, n, L]
     x = x + encoder.positions[past.before : past.before + len(x)]
     for block in encoder.blocks:
@@ -86,25 +86,27 @@ def _extend_transformer(
 class _Past:
     """n new events behind those kept, block after block."""
 
-    def __init__(self, time: Tensor, kept: Kept | None) -> None:
+    def __init__(self, time: Tensor, kept: Kept | None, precision: Precision) -> None:
         self.old = kept
+        self.precision: Precision = precision
         self.before = 0 if kept is None else len(kept.time)
         self.time = time if kept is None else torch.cat([kept.time, time])  # [L]
         place = torch.arange(len(self.time), device=time.device)
         self.distance = place[self.before :, None] - place  # [n, L]
         self.visible = self.distance >= 0
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
+        self.keys: list[Stored] = []
+        self.values: list[Stored] = []
 
     def grow(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """[H, n, D/H] each -> those of all L events."""
-        if self.old is not None:
-            block = len(self.keys)
-            key = torch.cat([self.old.keys[block], key], dim=1)
-            value = torch.cat([self.old.values[block], value], dim=1)
-        self.keys.append(key)
-        self.values.append(value)
-        return key, value
+        """[H, n, D/H] each -> those of all L events, as they are kept."""
+        block = len(self.keys)
+        if self.old is None:
+            keys, values = (nothing(new, self.precision) for new in (key, value))
+        else:
+            keys, values = self.old.keys[block], self.old.values[block]
+        self.keys.append(keys.join(key))
+        self.values.append(values.join(value))
+        return self.keys[block].read(), self.values[block].read()
 
     def kept(self) -> Kept:
         """What the next events need."""
