@@ -5,15 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from recscale.models import DINConfig, PopularityConfig, RecentConfig, TransformerConfig, build
 from recscale.models.ctr import din
+from recscale.models.ctr.attention import AttentionUnit
 from recscale.models.ctr.dcnv2 import Crosses
-from recscale.models.ctr.din import AttentionUnit
 from recscale.models.forgetting import MixtureConfig, NoForgettingConfig
 from recscale.models.generative.bias import RelativeBias, lookup
 from recscale.models.generative.hstu import Block, HSTUConfig, attend
 from recscale.models.jagged import layout
+from recscale.models.tower import linear
 
 
 def test_bias_gradient_is_that_of_plain_indexing():
@@ -63,6 +65,20 @@ def test_din_attention_equals_the_plain_form():
     torch.testing.assert_close(unit(candidate, past), plain)
 
 
+def test_dins_attention_unit_has_the_gradient_of_the_plain_formula():
+    torch.manual_seed(1)
+    unit = AttentionUnit(6, 5)
+    candidate = torch.randn(2, 3, 6, requires_grad=True)
+    past = torch.randn(2, 4, 6, requires_grad=True)
+    wanted = torch.randn(2, 3, 4)
+    c, p = torch.broadcast_tensors(candidate[:, :, None], past[:, None])
+    plain = unit.last(F.relu(unit.first(torch.cat([c, p, c - p, c * p], -1))))[..., 0]
+    inputs = [candidate, past, *unit.parameters()]
+    expected = torch.autograd.grad((plain * wanted).sum(), inputs)
+    found = torch.autograd.grad((unit(candidate, past) * wanted).sum(), inputs)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("forgetting", [NoForgettingConfig(), MixtureConfig()])
 def test_din_interest_is_the_weighted_sum_over_visible_events(world, forgetting):
     """Hazard 20: age runs from the event to each candidate's own request."""
@@ -86,7 +102,7 @@ def test_din_scores_do_not_depend_on_how_tiles_are_cut(world, monkeypatch):
     model = build(DINConfig(width=8), world.schema, world.catalogue).eval()
     batch = world.batch([6, 3], [[6] * 9, [3, 1]])
     whole = model.score(batch)
-    monkeypatch.setattr(din, "TILE", 2)
+    monkeypatch.setattr(din, "TILES", (2,))
     monkeypatch.setattr(din, "CELLS", 1)
     torch.testing.assert_close(model.score(batch), whole)
 
@@ -96,7 +112,17 @@ def test_crosses_are_equation_one():
     crosses = Crosses(3, 2)
     x0 = torch.randn(1, 3)
     x1 = x0 * crosses.layers[0](x0) + x0
-    torch.testing.assert_close(crosses(x0), x0 * crosses.layers[1](x1) + x1)
+    row = torch.zeros(1, dtype=torch.int64)
+    found = crosses(x0[:, :2], x0[:, 2:], row)
+    torch.testing.assert_close(found, x0 * crosses.layers[1](x1) + x1)
+
+
+def test_what_candidates_share_passes_a_layer_once_and_changes_nothing():
+    torch.manual_seed(0)
+    layer, own, shared = nn.Linear(5, 4), torch.randn(6, 2), torch.randn(3, 3)
+    row = torch.tensor([0, 0, 2, 1, 1, 1])
+    plain = layer(torch.cat([own, shared[row]], dim=1))
+    torch.testing.assert_close(linear(layer, own, shared, row), plain)
 
 
 def test_popularity_orders_by_count(world):

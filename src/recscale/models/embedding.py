@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recscale.models import installed
@@ -31,6 +32,7 @@ from recscale.types import Feature  # noqa: E402
 logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 SPREAD = 0.02  # standard deviation at the start, as in BERT and SASRec
+FEW = 4096  # rows of all tables together, up to which they are read as one
 
 
 class Tables(nn.Module):
@@ -39,7 +41,7 @@ class Tables(nn.Module):
     def __init__(self, features: Sequence[Feature], width: int) -> None:
         super().__init__()
         self.sizes = {feature.name: feature.size for feature in features}
-        self.collection = EmbeddingCollection(
+        self.collection: nn.Module = EmbeddingCollection(  # sharded, where there are many devices
             tables=[
                 EmbeddingConfig(
                     name=feature.name,
@@ -58,6 +60,9 @@ class Tables(nn.Module):
         num_rows = ids.shape[1]
         if not num_rows:  # TorchRec cannot tell the features of no rows apart
             return self(ids.new_zeros(len(self.sizes), 1))[:0]
+        # Twenty small tables cost twenty times the calls of one, there and back.
+        if isinstance(self.collection, EmbeddingCollection) and sum(self.sizes.values()) <= FEW:
+            return self._as_one(ids)
         single = torch.arange(ids.numel() + 1, device=ids.device)
         keyed = KeyedJaggedTensor(
             keys=list(self.sizes),
@@ -72,6 +77,14 @@ class Tables(nn.Module):
         except IndexError as error:
             raise ValueError(f"ids outside their vocabulary: {self._outside(ids)}") from error
         return torch.stack([found[name].values() for name in self.sizes], dim=1)
+
+    def _as_one(self, ids: Tensor) -> Tensor:
+        """[F, R] -> [R, F, D], out of the tables laid end to end."""
+        sizes = ids.new_tensor(list(self.sizes.values()))[:, None]
+        if bool(((ids < 0) | (ids >= sizes)).any()):
+            raise ValueError(f"ids outside their vocabulary: {self._outside(ids)}")
+        first = sizes.cumsum(0) - sizes
+        return F.embedding((ids + first).T, torch.cat(list(self.parameters())))
 
     def _outside(self, ids: Tensor) -> str:
         bounds = zip(self.sizes.items(), ids.min(1).values, ids.max(1).values, strict=True)

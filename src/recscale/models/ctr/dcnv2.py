@@ -15,7 +15,7 @@ from recscale.models.ctr.clicks import click_loss
 from recscale.models.fields import Fields
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
-from recscale.models.tower import HIDDEN, tower
+from recscale.models.tower import HIDDEN, first_layer, linear, tower, tower_flops
 from recscale.types import Batch, Catalogue, Cost, History, Schema
 
 
@@ -36,14 +36,23 @@ class Crosses(nn.Module):
 
     def __init__(self, inputs: int, count: int) -> None:
         super().__init__()
+        self.inputs = inputs
         self.layers = nn.ModuleList(nn.Linear(inputs, inputs) for _ in range(count))
 
-    def forward(self, first: Tensor) -> Tensor:
-        """[N, F * D] -> [N, F * D]."""
-        x = first
-        for layer in self.layers:
-            x = first * layer(x) + x
+    def forward(self, own: Tensor, shared: Tensor, row: Tensor) -> Tensor:
+        """own [N, I], shared [B, S], row [N] -> [N, I + S]."""
+        first = torch.cat([own, shared.index_select(0, row)], dim=1)
+        head, *rest = self.layers
+        assert isinstance(head, nn.Linear)
+        x = torch.addcmul(first, first, linear(head, own, shared, row))
+        for layer in rest:
+            x = torch.addcmul(x, first, layer(x))
         return x
+
+    def flops(self, shared: int, candidates: int) -> int:
+        """What a row shares passes the first layer once."""
+        saved = 2 * (candidates - 1) * shared * self.inputs
+        return linear_flops(self, candidates) - saved
 
 
 class Stacked(nn.Module):
@@ -55,9 +64,14 @@ class Stacked(nn.Module):
         self.deep = tower(inputs, config.hidden, config.dropout)
         self.output = nn.Linear(config.hidden[-1], 1)
 
-    def forward(self, first: Tensor) -> Tensor:
-        """[N, F * D] -> [N]."""
-        return self.output(self.deep(self.crosses(first)))[:, 0]
+    def forward(self, own: Tensor, shared: Tensor, row: Tensor) -> Tensor:
+        """own [N, I], shared [B, S], row [N] -> [N]."""
+        return self.output(self.deep(self.crosses(own, shared, row)))[:, 0]
+
+    def flops(self, shared: int, candidates: int) -> int:
+        """One request whose candidates share that many inputs."""
+        above = linear_flops(self.deep, candidates) + linear_flops(self.output, candidates)
+        return self.crosses.flops(shared, candidates) + above
 
 
 class Parallel(nn.Module):
@@ -69,9 +83,16 @@ class Parallel(nn.Module):
         self.deep = tower(inputs, config.hidden, config.dropout)
         self.output = nn.Linear(inputs + config.hidden[-1], 1)
 
-    def forward(self, first: Tensor) -> Tensor:
-        """[N, F * D] -> [N]."""
-        return self.output(torch.cat([self.crosses(first), self.deep(first)], dim=1))[:, 0]
+    def forward(self, own: Tensor, shared: Tensor, row: Tensor) -> Tensor:
+        """own [N, I], shared [B, S], row [N] -> [N]."""
+        crossed = self.crosses(own, shared, row)
+        deep = self.deep[1:](first_layer(self.deep, own, shared, row))
+        return self.output(torch.cat([crossed, deep], dim=1))[:, 0]
+
+    def flops(self, shared: int, candidates: int) -> int:
+        """One request whose candidates share that many inputs."""
+        deep = tower_flops(self.deep, shared, candidates)
+        return self.crosses.flops(shared, candidates) + deep + linear_flops(self.output, candidates)
 
 
 class DCNv2(nn.Module):
@@ -108,15 +129,14 @@ class DCNv2(nn.Module):
         """events [T, D] -> [N] logits; of the history itself only the clocks are read."""
         ahead = batch.candidates
         row = jagged.owner(ahead.offsets)
-        user = self.user(batch.user, len(batch.history.lengths))
         fields = [
             self.items.parts(ahead.features["item"]),
             self.context(ahead.features, len(row)),
-            user[row],
             self._history(events, batch, row),
             self.gap(batch, row)[:, None],
         ]
-        return self.network(torch.cat(fields, dim=1).flatten(1))
+        user = self.user(batch.user, len(batch.history.lengths)).flatten(1)
+        return self.network(torch.cat(fields, dim=1).flatten(1), user, row)
 
     def loss(self, batch: Batch) -> Tensor:
         """See click_loss."""
@@ -124,7 +144,7 @@ class DCNv2(nn.Module):
 
     def cost(self, history: int, candidates: int) -> Cost:  # noqa: ARG002
         """Every candidate passes the network once; pooling the history takes no product."""
-        return cost(self, linear_flops(self.network, candidates))
+        return cost(self, self.network.flops(self.user.count * self.config.width, candidates))
 
     def _history(self, events: Tensor, batch: Batch, row: Tensor) -> Tensor:
         """[N, 2, D], the mean of each candidate's visible events and the last of them."""

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recscale.configfile import Settings
 from recscale.models import jagged
 from recscale.models.clock import Gap, age_seconds
 from recscale.models.counting import cost, linear_flops
+from recscale.models.ctr.attention import AttentionUnit
 from recscale.models.ctr.clicks import click_loss
 from recscale.models.fields import Fields
 from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, build_forgetting
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
-from recscale.models.tower import HIDDEN, tower
+from recscale.models.tower import HIDDEN, first_layer, tower, tower_flops
 from recscale.types import Batch, Catalogue, Cost, History, Schema
 
-TILE = 64  # candidates of one row that are scored together
-CELLS = 2**21  # numbers in the largest intermediate of one step over tiles: 8 MB, about a cache
+TILES = (1, 2, 4, 8, 16, 32, 64)  # how many candidates of one row may be scored together
+CELLS = 2**20  # numbers in the largest intermediate of one step over tiles: 4 MB, within a cache
 
 
 class DINConfig(Settings):
@@ -34,32 +34,6 @@ class DINConfig(Settings):
     dropout: Fraction = 0.1
     negatives: Count = 8  # a positive, in a log without exposures
     forgetting: ForgettingConfig = NoForgettingConfig()
-
-
-class AttentionUnit(nn.Module):
-    """How much each event matters to each candidate: a net over [c, p, c - p, c * p] (figure 2).
-
-    ReLU in place of the paper's Dice, whose batch statistics let a score depend on its neighbours.
-    """
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(4 * width, hidden)
-        self.last = nn.Linear(hidden, 1)
-
-    def forward(self, candidate: Tensor, past: Tensor) -> Tensor:
-        """candidate [R, C, D], past [R, L, D] -> [R, C, L].
-
-        The first layer is linear, so only its c * p term is worked out for every pair, and that as
-        a product of matrices; nothing of size [R, C, L, 4 D] is built.
-        """
-        own, event, difference, product = self.first.weight.chunk(4, dim=1)  # each [A, D]
-        shape = (candidate.shape[1], len(product))
-        pair = past @ (candidate[:, :, None] * product).flatten(1, 2).mT  # [R, L, C * A]
-        from_past = F.linear(past, event - difference, self.first.bias)
-        from_candidate = F.linear(candidate, own + difference)
-        hidden = pair.unflatten(2, shape) + from_candidate[:, None] + from_past[:, :, None]
-        return self.last(hidden.relu_())[..., 0].mT
 
 
 class DIN(nn.Module):
@@ -104,27 +78,28 @@ class DIN(nn.Module):
             candidate * interest,
             self.gap(batch, row),
             self.context(ahead.features, len(row)).flatten(1),
-            self.user(batch.user, len(batch.history.lengths)).flatten(1)[row],
         ]
-        return self.output(self.tower(torch.cat(fields, dim=1)))[:, 0]
+        user = self.user(batch.user, len(batch.history.lengths)).flatten(1)
+        first = first_layer(self.tower, torch.cat(fields, dim=1), user, row)
+        return self.output(self.tower[1:](first))[:, 0]
 
     def loss(self, batch: Batch) -> Tensor:
         """See click_loss."""
         return click_loss(self.score, batch, self.schema, self.config.negatives)
 
     def cost(self, history: int, candidates: int) -> Cost:
-        """Pairs cost the c * p term, the last layer, and the sum; the rest is counted once each."""
-        width, hidden = self.config.width, self.config.attention
+        """Pairs cost the attention unit and the sum; the rest is counted once each."""
         pairs = history * candidates
-        unit = 2 * pairs * (hidden * width + hidden + width) + self.forgetting.flops(pairs)
-        once = 2 * (history + candidates) * hidden * width
-        towers = linear_flops(self.tower, candidates) + linear_flops(self.output, candidates)
-        return cost(self, unit + once + towers)
+        unit = self.attention.flops(history, candidates) + self.forgetting.flops(pairs)
+        pooling = 2 * pairs * self.config.width
+        inputs = self.user.count * self.config.width
+        towers = tower_flops(self.tower, inputs, candidates) + linear_flops(self.output, candidates)
+        return cost(self, unit + pooling + towers)
 
     def _interest(self, candidate: Tensor, events: Tensor, batch: Batch) -> Tensor:
         """[N, D], [T, D] -> [N, D], over tiles: a few candidates of one row against its history."""
         past, ahead = batch.history, batch.candidates
-        row, offsets = jagged.tiles(ahead.offsets, TILE)
+        row, offsets = jagged.tiles(ahead.offsets, _tile(ahead.offsets))
         where, before = jagged.layout(offsets), jagged.layout(past.offsets)
         events = jagged.pad(events, before)
         clock = jagged.pad(past.time, before)  # [B, L]
@@ -132,7 +107,13 @@ class DIN(nn.Module):
         now, prefix = jagged.pad(ahead.time, where), jagged.pad(ahead.prefix, where)
         step = max(1, CELLS // (where.length * before.length * self.config.attention))
         pooled = [
-            self._pool(wanted[part], events[row[part]], now[part], clock[row[part]], prefix[part])
+            self._pool(
+                wanted[part],
+                events.index_select(0, row[part]),
+                now[part],
+                clock[row[part]],
+                prefix[part],
+            )
             for part in torch.arange(len(row), device=row.device).split(step)
         ]
         return jagged.unpad(torch.cat(pooled), where) if pooled else candidate
@@ -149,3 +130,13 @@ class DIN(nn.Module):
         visible = place < prefix[:, :, None]
         weight = self.attention(candidate, events) * self.forgetting(age)[..., 0] * visible
         return weight @ events
+
+
+def _tile(offsets: Tensor) -> int:
+    """The size of tiles that costs least: for each its cells, and one more for its history."""
+    lengths = offsets.diff()
+    if not len(lengths):
+        return 1
+    sizes = torch.tensor(TILES, device=offsets.device)
+    tiles = (lengths + sizes[:, None] - 1).div(sizes[:, None], rounding_mode="floor").sum(1)
+    return TILES[int((tiles * (sizes.clamp(max=lengths.max()) + 1)).argmin())]
