@@ -93,7 +93,7 @@ def test_din_interest_is_the_weighted_sum_over_visible_events(world, forgetting)
     hidden = F.relu(model.attention.first(torch.cat([c, past, c - past, c * past], dim=1)))
     age = (batch.candidates.time - batch.history.time[:4]).double() / 1000
     weight = model.attention.last(hidden) * model.forgetting(age.float())
-    interest = model._interest(candidate, batch)
+    interest = model._interest(candidate, model.events(batch.history), batch)
     torch.testing.assert_close(interest[0], (weight * past).sum(0))
 
 

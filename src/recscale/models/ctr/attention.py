@@ -62,7 +62,7 @@ class Pairs(torch.autograd.Function):
             hidden = torch.baddbmm(alone.flatten(1)[:, None], past, over_past.mT).relu_()
             weight = hidden.view(-1, len(last)) @ last[:, None]
         ctx.save_for_backward(candidate, past, product, last, over_past, hidden)
-        return weight.view(*past.shape[:2], -1)
+        return weight.view(*past.shape[:2], candidate.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:
@@ -70,13 +70,14 @@ class Pairs(torch.autograd.Function):
         candidate, past, product, last, over_past, hidden = ctx.saved_tensors
         grad = grad_outputs[0].reshape(-1)  # [R * L * C]
         units, width = product.shape
+        matrices = candidate.shape[1], units  # sizes spelt out: a tile may have no rows
         by_last = grad @ hidden.view(-1, units)
         active = torch.outer(grad, last).view_as(hidden)
         active = torch.ops.aten.threshold_backward(active, hidden, 0)  # where ReLU let it through
         by_past = active @ over_past  # [R, L, D]
-        by_matrix = (active.mT @ past).unflatten(1, (-1, units))  # [R, C, A, D]
-        by_alone = (_ones(active, active.shape[1]) @ active).unflatten(2, (-1, units))[:, 0]
-        flat = by_matrix.view(-1, units * width)
+        by_matrix = (active.mT @ past).unflatten(1, matrices)  # [R, C, A, D]
+        by_alone = (_ones(active, active.shape[1]) @ active).unflatten(2, matrices)[:, 0]
+        flat = by_matrix.reshape(len(candidate) * matrices[0], units * width)
         total = flat.new_ones(len(flat))
         by_event = total @ flat
         by_product = total @ (by_matrix * candidate[:, :, None]).view_as(flat)
