@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 PEER = ["fuxictr==2.3.10", "torch==2.13.0", "polars<2"]
 SETS = {"ids": tuple(COLUMNS.user), "full": None}
 WIDTH = {"din": 16, "dcnv2": 16}
-REGULARIZERS = (0.0, 1e-6, 1e-5)  # of the peer's tables: it keeps the best on validation
+REGULARIZERS = (0.0, 1e-5)  # of the peer's tables: it keeps the best on validation
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from recscale.data.schema import DataError
 
 
 def test_a_bare_name_is_a_whole_configuration():
-    for name in ["ml-1m", "ml-100k", "kuairand-pure", "synthetic"]:
+    for name in data.NAMED:
         assert data.named(name).source == name
 
 
 @pytest.mark.parametrize("name", ["table", "movielens", ""])
 def test_an_unknown_name_tells_the_known_ones(name):
-    with pytest.raises(DataError, match="want one of ml-1m, ml-100k, kuairand-pure, synthetic"):
+    with pytest.raises(DataError, match="want one of ml-1m, ml-100k, kuairand-pure, mind"):
         data.named(name)
 
 

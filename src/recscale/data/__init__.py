@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from recscale.data.schema import DataError, Log
-from recscale.data.sources import kuairand, movielens, table
+from recscale.data.sources import ebnerd, kuairand, mind, movielens, table
+from recscale.data.sources.ebnerd import Ebnerd
 from recscale.data.sources.kuairand import KuaiRandPure
+from recscale.data.sources.mind import Mind
 from recscale.data.sources.movielens import MovieLens1M, MovieLens100K
 from recscale.data.sources.synthetic import read as read_synthetic
 from recscale.data.sources.table import TableConfig
@@ -19,10 +21,11 @@ from recscale.data.synthetic import SyntheticConfig
 __all__ = ["DataConfig", "DataError", "Log", "Split", "SplitConfig", "assign", "load", "named"]
 
 DataConfig = Annotated[
-    MovieLens1M | MovieLens100K | KuaiRandPure | TableConfig | SyntheticConfig,
+    MovieLens1M | MovieLens100K | KuaiRandPure | Mind | Ebnerd | TableConfig | SyntheticConfig,
     Field(discriminator="source"),
 ]
-NAMED = ("ml-1m", "ml-100k", "kuairand-pure", "synthetic")  # need no mapping of columns
+# These need no mapping of columns.
+NAMED = ("ml-1m", "ml-100k", "kuairand-pure", "mind", "ebnerd", "synthetic")
 
 
 def load(config: DataConfig, root: Path) -> Log:
@@ -34,6 +37,10 @@ def load(config: DataConfig, root: Path) -> Log:
             return movielens.read_100k(config, root)
         case KuaiRandPure():
             return kuairand.read(config, root)
+        case Mind():
+            return mind.read(config, root)
+        case Ebnerd():
+            return ebnerd.read(config, root)
         case TableConfig():
             return table.read(config, root)
         case SyntheticConfig():
