@@ -116,8 +116,8 @@ NEIGHBOURHOOD = (
         3,
         "HSTU divides attention by the padded length",
         "models/generative/hstu.py",
-        "causal / self.history",
-        "causal / age.shape[-1]",
+        "x = block(x, among, self.scale)",
+        "x = block(x, among, 0 * self.scale + 1 / max(1, int(history.lengths.max())))",
         (f"{NEIGHBOURS}[exposures-hstu]", f"{PADDING}[positives-hstu-forgetting]"),
     ),
     Fault(
@@ -143,16 +143,17 @@ NEIGHBOURHOOD = (
         3,
         "positions are counted from the end of the padding",
         "models/generative/transformer.py",
-        "self.positions[where.index % where.length]",
-        "self.positions[where.length - 1 - where.index % where.length]",
+        "place - offsets[jagged.owner(offsets)]",
+        "int(offsets.diff().max()) - 1 - place + offsets[jagged.owner(offsets)]",
         (f"{NEIGHBOURS}[exposures-transformer]", f"{PADDING}[positives-transformer-forgetting]"),
     ),
     Fault(
         4,
         "log-decay is added inside SiLU",
-        "models/generative/hstu.py",
-        "(F.silu(q @ k.mT + bias[:, None]) * gate) @ v",
-        "F.silu(q @ k.mT + bias[:, None] + gate.log().clamp(min=-1e9)) @ v",
+        "models/generative/attention.py",
+        "_gated(F.silu(weight, inplace=True), tile, h)",
+        "weight += 0 if tile.gate is None else tile.gate[:, 0].log()\n"
+        "                    F.silu(weight, inplace=True)",
         ("tests/models/test_forgetting.py::test_decay_multiplies_after_silu_in_hstu",),
     ),
     Fault(
@@ -185,9 +186,9 @@ LEAKS = (
     Fault(
         5,
         "HSTU without a causal mask",
-        "models/generative/hstu.py",
-        "torch.ones_like(age[0]).tril()",
-        "torch.ones_like(age[0])",
+        "models/generative/bias.py",
+        "torch.full_like(both[:1], NEVER)",
+        "torch.zeros_like(both[:1])",
         (f"{FUTURE}[exposures-hstu]", f"{FUTURE}[positives-hstu-forgetting]"),
     ),
     Fault(
@@ -337,8 +338,8 @@ REPEATS = (
         13,
         "forgetting turned off still decays a little",
         "models/forgetting.py",
-        "return age.new_ones(1, 1, 1, 1)",
-        "return (age * -1e-12).exp()[:, None]",
+        'Nothing to multiply attention by."""\n        return\n',
+        'Nothing to multiply attention by."""\n        return (age * -1e-12).exp()[:, None]\n',
         (
             "tests/models/test_forgetting.py::test_turned_off_it_is_bit_identical_to_hstu_without_it",
         ),
@@ -358,8 +359,8 @@ CLOCKS = (
         14,
         "clocks are cast to float32 before they are subtracted",
         "models/clock.py",
-        "((now - then).float() / 1000)",
-        "((now.float() - then.float()) / 1000)",
+        "(now - then).float().div_(1000)",
+        "(now.float() - then.float()).div_(1000)",
         (
             "tests/models/test_clock.py"
             "::test_ages_keep_milliseconds_where_float32_would_lose_minutes",

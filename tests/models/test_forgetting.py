@@ -4,13 +4,15 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from recscale.models import forgetting
+from recscale.models.clock import BUCKETS
 from recscale.models.forgetting import (
     MixtureConfig,
     NoForgetting,
     NoForgettingConfig,
     build_forgetting,
 )
-from recscale.models.generative.hstu import HSTU, HSTUConfig, attend
+from recscale.models.generative.attention import attend, pairs
+from recscale.models.generative.hstu import HSTU, HSTUConfig
 from recscale.models.generative.transformer import Transformer, TransformerConfig
 from recscale.types import History
 
@@ -63,8 +65,8 @@ def test_no_forgetting_is_exactly_one():
 class Stranger(NoForgetting):
     """What a model without any forgetting would multiply by."""
 
-    def gate(self, age):  # noqa: ARG002
-        return 1.0
+    def gate(self, age):
+        return age.new_ones(1, 1, 1, 1)
 
 
 def test_turned_off_it_is_bit_identical_to_hstu_without_it():
@@ -83,9 +85,12 @@ def test_decay_multiplies_after_silu_in_hstu():
     # q @ k is -1.278 for every event, where SiLU has its minimum: the planted place.
     score, age = -1.278, torch.tensor([0.0, 1e3, 1e5, 1e7])
     mixture = build_forgetting(MixtureConfig(), heads=1)
-    gate = mixture(age).T[None, :, None]  # [1, 1, 1, 4]
-    q, k = torch.full((1, 1, 1, 1), score), torch.ones(1, 1, 4, 1)
-    weight = attend(q, k, torch.eye(4)[None, None], torch.zeros(1, 1, 4), gate)[0, 0, 0]
+    one = torch.tensor([1.0, 0, 0, 0])
+    vqk = torch.stack([torch.cat([v, score * one, one]) for v in torch.eye(4)])
+    clock = 10**13 - (age * 1000).long()
+    among = pairs(clock.flip(0), torch.tensor([0, 4]), mixture, 4)
+    table = torch.zeros(5 * BUCKETS)
+    weight = attend(vqk, table, torch.ones(4), among, heads=1)[3].flip(0)
     assert (weight.abs().diff() < 0).all()
     torch.testing.assert_close(weight, F.silu(torch.tensor(score)) * mixture(age)[:, 0])
     # Inside SiLU a weak match of +1 would grow with age again, on its way to the minimum.

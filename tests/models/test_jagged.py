@@ -47,3 +47,14 @@ def test_tiles_cut_long_rows_and_skip_empty_ones():
 
 def test_owner_names_the_row_of_each_value():
     assert jagged.owner(OFFSETS).tolist() == [0, 0, 2, 2, 2]
+
+
+def test_groups_hold_rows_of_like_length_longest_first_and_come_back():
+    values = torch.tensor([10, 20, 30, 40, 50])
+    found = jagged.group(OFFSETS, lambda longest: 1 if longest == 3 else 8)
+    ordered = values[found.order]
+    assert ordered.tolist() == [30, 40, 50, 10, 20]
+    assert ordered[found.back].tolist() == values.tolist()
+    padded = [jagged.pad(ordered[part.events], part.where).tolist() for part in found.groups]
+    assert padded == [[[30, 40, 50]], [[10, 20], [0, 0]]]
+    assert jagged.group(torch.tensor([0, 0, 0]), lambda _: 4).groups == ()

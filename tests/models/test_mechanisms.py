@@ -11,27 +11,21 @@ from recscale.models import DINConfig, PopularityConfig, RecentConfig, Transform
 from recscale.models.ctr import din
 from recscale.models.ctr.attention import AttentionUnit
 from recscale.models.ctr.dcnv2 import Crosses
-from recscale.models.forgetting import MixtureConfig, NoForgettingConfig
-from recscale.models.generative.bias import RelativeBias, lookup
-from recscale.models.generative.hstu import Block, HSTUConfig, attend
-from recscale.models.jagged import layout
+from recscale.models.forgetting import MixtureConfig, NoForgetting, NoForgettingConfig
+from recscale.models.generative.attention import pairs
+from recscale.models.generative.bias import RelativeBias, entries
+from recscale.models.generative.hstu import Block, HSTUConfig
 from recscale.models.tower import linear
+from tests.models.plain import attend
 
 
-def test_bias_gradient_is_that_of_plain_indexing():
-    table = torch.randn(6, dtype=torch.float64, requires_grad=True)
-    index = torch.tensor([[0, 3, 3], [5, 0, 3]], dtype=torch.int32)
-    weight = torch.randn(2, 3, dtype=torch.float64)
-    (fast,) = torch.autograd.grad((lookup(table, index) * weight).sum(), table)
-    (plain,) = torch.autograd.grad((table[index.long()] * weight).sum(), table)
-    torch.testing.assert_close(lookup(table, index), table[index.long()])
-    torch.testing.assert_close(fast, plain)
-
-
-def test_bias_adds_position_and_time():
+def test_bias_adds_position_and_time_and_hides_the_future():
     bias = RelativeBias(history=3)
     buckets = torch.tensor([[[0, 0], [7, 0]]], dtype=torch.int32)
-    assert bias(buckets)[0, 1, 0] == bias.position[1] + bias.time[7]
+    distance = torch.tensor([[0, -1], [1, 0]], dtype=torch.int32)
+    found = bias.table()[entries(buckets, distance, 3).long()][0]
+    assert found[1, 0] == bias.position[1] + bias.time[7]
+    assert F.silu(found[0, 1] + 1000) == 0
 
 
 def test_hstu_attention_is_equation_two():
@@ -48,12 +42,14 @@ def test_hstu_attention_is_equation_two():
 def test_hstu_block_is_equations_one_and_three():
     torch.manual_seed(0)
     block = Block(HSTUConfig(width=4, heads=1), history=3).eval()
-    x, offsets = torch.randn(2, 4), torch.tensor([0, 2])
-    buckets, gate = torch.zeros(1, 2, 2, dtype=torch.int32), torch.ones(2, 2).tril() / 3
+    x = torch.randn(2, 4)
+    among = pairs(torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]), NoForgetting(), 3)
     u, v, q, k = F.silu(block.project(block.norm_in(x))).chunk(4, dim=1)
-    mixed = attend(q[None, None], k[None, None], v[None, None], block.bias(buckets), gate)[0, 0]
+    bias = block.bias.time[0] + block.bias.position[torch.tensor([[[0, 1], [1, 0]]])]
+    gate = torch.ones(2, 2).tril() / 3
+    mixed = attend(q[None, None], k[None, None], v[None, None], bias, gate)[0, 0]
     expected = x + block.output(block.norm_out(mixed) * u)
-    torch.testing.assert_close(block(x, layout(offsets), buckets, gate), expected)
+    torch.testing.assert_close(block(x, among, torch.full((3,), 1 / 3)), expected)
 
 
 def test_din_attention_equals_the_plain_form():

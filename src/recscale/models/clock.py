@@ -16,7 +16,7 @@ def age_seconds(now: Tensor, then: Tensor) -> Tensor:
 
     Subtracted before the cast: float32 milliseconds since 1970 are two minutes apart.
     """
-    return ((now - then).float() / 1000).clamp_(min=0)
+    return (now - then).float().div_(1000).clamp_(min=0)
 
 
 def pairwise_age(clock: Tensor) -> Tensor:
@@ -29,7 +29,9 @@ def bucket(seconds: Tensor) -> Tensor:
 
     Exponent and first mantissa bit of the float are that bucket already: no logarithm is taken.
     """
-    return ((seconds + 1).view(torch.int32) >> 22).sub_(254).clamp_(max=BUCKETS - 1)
+    return (
+        (seconds + 1).view(torch.int32).bitwise_right_shift_(22).sub_(254).clamp_(max=BUCKETS - 1)
+    )
 
 
 class Gap(nn.Module):

@@ -51,9 +51,9 @@ class NoForgetting(nn.Module):
         """[...] seconds -> [..., 1], exact ones."""
         return torch.ones_like(age)[..., None]
 
-    def gate(self, age: Tensor) -> Tensor:
-        """[B, L, L] -> [1, 1, 1, 1], broadcast in place of [B, H, L, L]."""
-        return age.new_ones(1, 1, 1, 1)
+    def gate(self, age: Tensor) -> None:  # noqa: ARG002
+        """Nothing to multiply attention by."""
+        return
 
     def logits(self, clock: Tensor) -> None:  # noqa: ARG002
         """Nothing to add to attention logits."""
@@ -90,7 +90,7 @@ class Mixture(nn.Module):
         return kept.unflatten(1, age.shape).movedim(0, -1)
 
     def gate(self, age: Tensor) -> Tensor:
-        """[B, L, L] -> [B, H, L, L], for attention that multiplies."""
+        """[B, L, M] -> [B, H, L, M], for attention that multiplies."""
         return self(age).movedim(-1, 1)
 
     def logits(self, clock: Tensor) -> Tensor:

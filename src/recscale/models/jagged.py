@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,45 @@ def unpad(padded: Tensor, where: Layout) -> Tensor:
     """[B, L, ...] -> [T, ...], the inverse of `pad`."""
     cells = padded.flatten(0, 1)
     return cells.index_select(0, where.index) if len(where.index) < len(cells) else cells
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Neighbours of like length among the sorted rows, and their own small rectangle."""
+
+    events: slice  # of the sorted events
+    where: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Rows sorted by length and cut: attention over a group pads little and fits a cache."""
+
+    order: Tensor  # [T] place in the batch of each sorted event
+    back: Tensor  # [T] place among the sorted events of each event of the batch
+    groups: tuple[Group, ...]
+
+
+def group(offsets: Tensor, most_rows: Callable[[int], int]) -> Groups:
+    """Longest rows first; no more than `most_rows(longest)` of them together: offsets [B + 1]."""
+    lengths, rows = offsets.diff().sort(descending=True, stable=True)
+    ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    owner = torch.repeat_interleave(lengths)
+    place = torch.arange(len(owner), device=offsets.device) - ends[owner]
+    order = offsets[rows][owner] + place
+    back = torch.empty_like(order).index_copy_(
+        0, order, torch.arange(len(order), device=order.device)
+    )
+    sizes, begins = lengths.tolist(), ends.tolist()
+    found: list[Group] = []
+    first = 0
+    while first < len(sizes) and sizes[first] > 0:
+        last = min(len(sizes), first + max(1, most_rows(sizes[first])))
+        events = slice(begins[first], begins[last])
+        cells = (owner[events] - first) * sizes[first] + place[events]
+        found.append(Group(events, Layout(last - first, sizes[first], cells)))
+        first = last
+    return Groups(order, back, tuple(found))
 
 
 def newest(values: Tensor, start: Tensor, offsets: Tensor, row: Tensor, prefix: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from recscale.configfile import Settings
+from recscale.models.contrast import contrast
 from recscale.models.items import Items
 from recscale.models.settings import Count, Positive
 from recscale.types import UNSEEN
@@ -55,24 +55,23 @@ def retrieval_loss(
         case SampledSoftmax():
             negatives = draw(objective.negatives, items.num_items, target.device)
             loss = sampled_softmax(query, target, negatives, items)
-    return loss.sum() / max(len(target), 1)
+    return loss / max(len(target), 1)
 
 
 def full_softmax(query: Tensor, target: Tensor, table: Tensor) -> Tensor:
-    """query [P, D], target [P], table [V, D] -> [P]."""
-    logits = query @ table[FIRST_REAL:].T
-    return F.cross_entropy(logits, target - FIRST_REAL, reduction="none")
+    """query [P, D], target [P], table [V, D] -> [], summed over queries."""
+    own = (query * table.index_select(0, target)).sum(-1)
+    ids = torch.arange(FIRST_REAL, len(table), device=target.device)
+    shift = query.new_zeros(len(ids))
+    return contrast(query, own, table[FIRST_REAL:], shift, target, ids)
 
 
 def sampled_softmax(query: Tensor, target: Tensor, negatives: Tensor, items: Items) -> Tensor:
-    """query [P, D], target [P], negatives [M] -> [P]."""
+    """query [P, D], target [P], negatives [M] -> [], summed over queries."""
     vectors = items.unit(torch.cat([target, negatives]))
-    positive = (query * vectors[: len(target)]).sum(-1)
-    logits = query @ vectors[len(target) :].T  # [P, M]
-    collision = target[:, None] == negatives
-    # The lowest finite number: a row of nothing but collisions must not give 0 * inf.
-    rivals = logits.masked_fill(collision, torch.finfo(logits.dtype).min).logsumexp(-1)
-    return torch.logaddexp(positive, rivals) - positive
+    positives, rivals = vectors.split([len(target), len(negatives)])
+    own = (query * positives).sum(-1)
+    return contrast(query, own, rivals, query.new_zeros(len(negatives)), target, negatives)
 
 
 def draw(count: int, num_items: int, device: torch.device) -> Tensor:

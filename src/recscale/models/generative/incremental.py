@@ -55,7 +55,8 @@ def extension(encoder: object, precision: Precision = "float32") -> Extend | Non
 def _extend_hstu(encoder: HSTU, x: Tensor, past: _Past) -> tuple[Tensor, Kept]:
     age = age_seconds(past.time[past.before :, None], past.time)  # [n, L]
     buckets, distance = bucket(age), past.distance.clamp(min=0)
-    gate = encoder.forgetting(age).movedim(-1, 0) * (past.visible / encoder.history)
+    scale = encoder.scale[past.before : past.before + len(x), None]
+    gate = encoder.forgetting(age).movedim(-1, 0) * (past.visible * scale)
     for block in encoder.blocks:
         assert isinstance(block, hstu.Block)
         u, vqk = F.silu(block.project(block.norm_in(x))).tensor_split([x.shape[1]], dim=1)

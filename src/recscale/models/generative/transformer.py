@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,11 +15,21 @@ from recscale.models.forgetting import build_forgetting
 from recscale.models.generative.settings import EncoderSettings
 from recscale.types import History
 
+ROWS = 16  # attended to together: of like length, they pad each other little
+
 
 class TransformerConfig(EncoderSettings):
     """The published ML-1M model has two blocks of width 50 and one head."""
 
     name: Literal["transformer"] = "transformer"
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The b rows of a group, and what lies between two of their events."""
+
+    group: jagged.Group
+    decay: Tensor | None  # [b, H, L, L] logits with the causal mask; None: the mask alone
 
 
 class Block(nn.Module):
@@ -35,14 +46,20 @@ class Block(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, where: jagged.Layout, decay: Tensor | None) -> Tensor:
-        """x [T, D], decay [B, H, L, L] logits with the causal mask, or None -> [T, D]."""
-        qkv = jagged.pad(self.project(self.norm_attention(x)), where)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, among: tuple[Among, ...]) -> Tensor:
+        """x [T, D] sorted -> [T, D]."""
+        qkv = self.project(self.norm_attention(x))
+        mixed = [self._attend(qkv[part.group.events], part) for part in among]
+        x = x + self.dropout(self.output(torch.cat(mixed) if mixed else x))
+        return x + self.dropout(self.feed(self.norm_feed(x)))
+
+    def _attend(self, qkv: Tensor, among: Among) -> Tensor:
+        """[t, 3 D] -> [t, D], of one group."""
+        where, decay = among.group.where, among.decay
+        q, k, v = jagged.pad(qkv, where).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         # Padding lies after a row's last event, where the causal mask hides it already.
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=decay, is_causal=decay is None)
-        x = x + self.dropout(self.output(jagged.unpad(mixed.movedim(1, 2).flatten(2), where)))
-        return x + self.dropout(self.feed(self.norm_feed(x)))
+        return jagged.unpad(mixed.movedim(1, 2).flatten(2), where)
 
 
 class Transformer(nn.Module):
@@ -62,15 +79,25 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """[T, D] -> [T, D]."""
-        where = jagged.layout(history.offsets)
-        x = x + self.positions[where.index % where.length]
-        decay = self.forgetting.logits(jagged.pad(history.time, where))
+        where = jagged.group(history.offsets, lambda _: ROWS)
+        clock = history.time[where.order]
+        among = tuple(self._among(group, clock) for group in where.groups)
+        x = (x + self._positions(history.offsets)).index_select(0, where.order)
+        for block in self.blocks:
+            x = block(x, among)
+        return self.norm(x).index_select(0, where.back)
+
+    def _positions(self, offsets: Tensor) -> Tensor:
+        """[T, D]."""
+        place = torch.arange(int(offsets[-1]), device=offsets.device)
+        return self.positions.index_select(0, place - offsets[jagged.owner(offsets)])
+
+    def _among(self, group: jagged.Group, clock: Tensor) -> Among:
+        decay = self.forgetting.logits(jagged.pad(clock[group.events], group.where))
         if decay is not None:
             later = torch.ones_like(decay[0, 0], dtype=torch.bool).triu(1)
             decay = decay.masked_fill(later, -torch.inf)
-        for block in self.blocks:
-            x = block(x, where, decay)
-        return self.norm(x)
+        return Among(group, decay)
 
     def flops(self, length: int) -> int:
         """Linear layers, two attention products a block, and the decay curve once."""
