@@ -18,7 +18,9 @@ def contrast(
     query [P, D], own [P] the logit of each positive, rivals [M, D], shift [M] added to their
     logits, target [P], ids [M]: a rival with the positive's id does not compete with it.
     """
-    return cast(Tensor, Contrast.apply(query, own, rivals, shift, target, ids))
+    # A softmax over many rivals wants all the bits that its inputs still have.
+    with torch.autocast(query.device.type, enabled=False):
+        return cast(Tensor, Contrast.apply(query, own, rivals, shift, target, ids))
 
 
 class Contrast(torch.autograd.Function):

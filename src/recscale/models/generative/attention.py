@@ -93,7 +93,8 @@ def attend(vqk: Tensor, table: Tensor, scale: Tensor, among: Pairs, heads: int) 
     vqk holds the values of all heads, then the queries, then the keys.
     """
     gates = [tile.gate for tiles in among.tiles for tile in tiles]
-    return cast(Tensor, Attention.apply(vqk, table.to(vqk.dtype), scale, among, heads, *gates))
+    table, scale = table.to(vqk.dtype), scale.to(vqk.dtype)
+    return cast(Tensor, Attention.apply(vqk, table, scale, among, heads, *gates))
 
 
 class Attention(torch.autograd.Function):
