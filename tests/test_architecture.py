@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "recscale"
 LAYERS = ["__init__", "types", "configfile", "data", "features", "models", "evaluation", "training",
-          "serving", "config", "record", "pipeline", "scaling", "serve", "compare", "report", "cli",
-          "__main__"]  # fmt: skip
+          "serving", "config", "record", "members", "validation", "pipeline", "scaling", "serve",
+          "compare", "report", "cli", "__main__"]  # fmt: skip
 HOMES = {"polars": {"data", "features"}, "torchrec": {"models/embedding"},
          "lightning": {"training"}, "optuna": {"scaling/sweep"}, "plotly": {"report"},
          "typer": {"cli"}, "fastapi": {"serving"}, "starlette": {"serving"},

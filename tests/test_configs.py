@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from recscale import configfile
-from recscale.config import RunConfig
+from recscale.config import load
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_valid_short_and_says_what_to_expect(path: Path):
-    configfile.load(RunConfig, path)
+    load(path)
     lines = path.read_text().splitlines()
     assert len(lines) <= 40
     assert lines[0].startswith("# expected: ")
@@ -36,14 +36,14 @@ def test_a_wrong_setting_is_named_in_the_error(override: str, message: str, tmp_
         "training: {lr: 0.001}\n"
     )
     with pytest.raises(configfile.ConfigError) as error:
-        configfile.load(RunConfig, path, [override])
+        load(path, [override])
     assert str(error.value).startswith(message)
 
 
 def test_settings_survive_a_round_trip(tmp_path: Path):
-    config = configfile.load(RunConfig, CONFIGS[0])
+    config = load(CONFIGS[0])
     (tmp_path / "config.yaml").write_text(configfile.dump(config))
-    assert configfile.load(RunConfig, tmp_path / "config.yaml") == config
+    assert load(tmp_path / "config.yaml") == config
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00"])
@@ -51,5 +51,5 @@ def test_a_file_that_is_no_mapping_is_refused_in_one_line(text: str, tmp_path: P
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(configfile.ConfigError, match="run.yaml") as error:
-        configfile.load(RunConfig, path)
+        load(path)
     assert "\n" not in str(error.value)

@@ -82,12 +82,11 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn a raw log into a prepared folder, or find the one already made."""
-    from recscale import configfile
-    from recscale.config import RunConfig
+    from recscale.config import load
     from recscale.features.prepare import prepare as make
     from recscale.features.prepare import summary
 
-    settings = configfile.load(RunConfig, config, overrides or ())
+    settings = load(config, overrides or ())
     folder = make(settings.recipe, _raw(data), prepared)
     _tell({"folder": str(folder), **summary(folder)}, as_json)
 
@@ -104,10 +103,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train, evaluate and time one model; leaves a run folder with its record."""
-    from recscale import configfile, pipeline
-    from recscale.config import RunConfig
+    from recscale import pipeline
+    from recscale.config import load
 
-    settings = configfile.load(RunConfig, config, overrides or ())
+    settings = load(config, overrides or ())
     folder = out or Path("runs") / config.stem
     places = _places(data, prepared)
     again = f"{folder / 'config.yaml'} --resume --out {folder}"
@@ -218,7 +217,7 @@ def report(
     """Write the page from record.json files only."""
     from recscale import record
 
-    runs = [path.parent for folder in folders for path in sorted(folder.rglob("record.json"))]
+    runs = [run for folder in folders for run in record.runs(folder)]
     if not runs:
         raise ValueError(f"{', '.join(map(str, folders))}: no record.json in there")
     records = [record.read(run) for run in runs]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from recscale import configfile, pipeline, record
-from recscale.config import RunConfig
+from recscale.config import RunConfig, load
 from recscale.features.prepare import prepare
 from recscale.types import Record
 
@@ -28,7 +28,7 @@ def named(paths: Sequence[Path], overrides: Sequence[str]) -> dict[str, RunConfi
         if path.stem in configs:
             raise configfile.ConfigError(f"{path}: a second config named {path.stem}")
         try:
-            configs[path.stem] = configfile.load(RunConfig, path, overrides)
+            configs[path.stem] = load(path, overrides)
         except configfile.ConfigError as error:
             raise configfile.ConfigError(f"{path}: {error}") from error
     first, *others = configs.items()
@@ -65,7 +65,10 @@ def run_all(
     if missing:
         # The log is prepared before the processes start: each then finds it there.
         prepare(runs[missing[0]].recipe, places.raw, places.prepared)
-        _run_apart({folder: runs[folder] for folder in missing}, places, jobs)
+        # Combiners come last: they find their members among the others.
+        for combined in (False, True):
+            chosen = [folder for folder in missing if bool(runs[folder].members) is combined]
+            _run_apart({folder: runs[folder] for folder in chosen}, places, jobs)
     for folder in missing if jobs > 1 else ():
         pipeline.latency(folder, places, {})
     return [record.read(folder) for folder in runs]
@@ -76,7 +79,7 @@ def _is_done(folder: Path, config: RunConfig) -> bool:
     if not (folder / "record.json").exists():
         return False
     found = record.read(folder)
-    if found["config"] != config.model_dump(mode="json"):
+    if configfile.check(RunConfig, found["config"]) != config:
         raise ValueError(
             f"{folder}/record.json: made with other settings; remove the folder or give another "
             "--out"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from recscale import configfile, models, record
-from recscale.config import RunConfig
+from recscale import configfile, members, models, record
+from recscale.config import RunConfig, load
 from recscale.evaluation import predictions, protocol
 from recscale.evaluation.predictions import Predictions
 from recscale.features import requests
 from recscale.features.batches import Loader, in_order
 from recscale.features.prepare import prepare, summary
+from recscale.features.requests import Rows
 from recscale.features.store import Store, open_store, schema_to_json
 from recscale.models.counting import parameter_groups
 from recscale.serving import latency as timing
@@ -30,15 +31,9 @@ from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
 from recscale.types import Batch, Part, Ranker, Record
+from recscale.validation import EVALUATION_ROWS, RANKING, Validation
 
-EVALUATION_ROWS = 64  # rows of an evaluation batch: any number gives the same scores
-RANKING = ("auc", "gauc", "logloss", "ne")  # training metrics that read exposures
-CALIBRATION = (
-    "logloss",
-    "ne",
-    "ece",
-    "softmax_loss",
-)  # metrics that read the score as a probability
+CALIBRATION = ("logloss", "ne", "ece", "softmax_loss")  # read the score as a probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +51,47 @@ def run(config: RunConfig, folder: Path, places: Places, *, resume: bool = False
     folder can then be evaluated, or gone on with by `resume`.
     """
     store = _store(config, places)
-    _claim(folder, config, store, resume=resume)
-    torch.manual_seed(config.seed)
-    model = models.build(config.model, store.schema, store.catalogue())
-    trained = _train(config, model, store, folder, resume=resume)
-    save_whole(_module(model).state_dict(), folder / "model.ckpt")
-    if trained is not None and trained.interrupted:
-        raise KeyboardInterrupt
-    found = _record(config, folder, store, model, trained)
+    model, found = _made(config, store, folder, places, resume=resume)
     found["metrics"] = _evaluate(config, model, store, folder)
     found["latency"] = trial.timed(model, store, config.latency)
     record.write(found, folder)
     return found
+
+
+def _made(
+    config: RunConfig, store: Store, folder: Path, places: Places, *, resume: bool
+) -> tuple[Ranker, Record]:
+    """A trained model, saved in `folder`, and its record before anything is measured."""
+    model = _build(config, store)  # before any work: members that do not fit are refused here
+    _claim(folder, config, store, resume=resume)
+    used = _members(config, store, folder, places)
+    torch.manual_seed(config.seed)
+    model = _build(config, store, used)
+    trained = _train(config, model, store, folder, resume=resume)
+    save_whole(_module(model).state_dict(), folder / "model.ckpt")
+    if trained is not None and trained.interrupted:
+        raise KeyboardInterrupt
+    return model, members.total(_record(config, folder, store, model, trained), used)
+
+
+def _build(config: RunConfig, store: Store, used: Mapping[str, Path] | None = None) -> Ranker:
+    """The model of a run; members have the weights of the runs in `used`, where it is given."""
+    schema, catalogue = store.schema, store.catalogue()
+    parts = {name: models.build(m.model, schema, catalogue) for name, m in config.members.items()}
+    for name, place in (used or {}).items():
+        members.load_weights(_module(parts[name]), place)
+    return models.build(config.model, schema, catalogue, [*parts.values()])
+
+
+def _members(config: RunConfig, store: Store, folder: Path, places: Places) -> dict[str, Path]:
+    """Member -> the folder of its run."""
+
+    def train(wanted: RunConfig, place: Path) -> None:
+        begun = (place / "last.ckpt").exists()
+        _, found = _made(wanted, store, place, places, resume=begun)
+        record.write(found, place)
+
+    return {name: members.weights(name, config, folder, store, train) for name in config.members}
 
 
 def evaluate(folder: Path, places: Places) -> Record:
@@ -112,7 +136,7 @@ def _claim(folder: Path, config: RunConfig, store: Store, *, resume: bool) -> No
     if resume:
         if not settings.exists():
             raise ValueError(f"{folder}: nothing to resume, there is no config.yaml")
-        if configfile.load(RunConfig, settings) != config:
+        if load(settings) != config:
             raise ValueError(f"{settings}: the run to resume began with other settings")
         _require_same_data(folder, store)
         return
@@ -141,11 +165,11 @@ def _train(
     """Train in place and return with the best weights; None for a floor."""
     if not models.is_trained(_module(model)):
         return None
-    rows = requests.training_rows(store, config.features.history, *config.training.share)
+    rows = _training_rows(config, store)
     if len(rows) == 0:
         raise ValueError(f"{store.folder}: no training event is left; see its `dropped`")
     loader = Loader(store, rows, config.training.batch_size, config.seed)
-    validate = _Validation(config, model, store)
+    validate = Validation(config, model, store)
     print(f"{folder.name}: {len(rows):,} rows, {len(loader):,} steps an epoch", file=sys.stderr)  # noqa: T201
     torch.manual_seed(config.seed)
     trained = fit(model, loader, config.training, validate, folder, resume=resume)
@@ -156,38 +180,15 @@ def _train(
     return trained
 
 
-class _Validation:
-    """The training metric on the validation part; its requests are chosen once."""
-
-    def __init__(self, config: RunConfig, model: Ranker, store: Store) -> None:
-        self.model, self.metric, self.config = model, config.training.metric, config.evaluation
-        self.ranked = self.metric in RANKING
-        self.rows = requests.evaluation_rows(
-            store,
-            "valid",
-            config.features.history,
-            positive=not self.ranked,
-            limit=None if self.ranked else config.training.validation_requests,
-        )
-        if len(self.rows) == 0:
-            raise configfile.ConfigError("split.valid: no event falls into the validation part")
-        self.store = store
-
-    def __call__(self) -> float:
-        value = self._measure().get(self.metric)
-        if value is None:
-            raise configfile.ConfigError(
-                f"training.metric: {self.metric} is undefined on the validation part, where all "
-                "labels are alike"
+def _training_rows(config: RunConfig, store: Store) -> Rows:
+    history = config.features.history
+    match config.training.part:
+        case "train":
+            return requests.training_rows(store, history, *config.training.share)
+        case "valid":
+            return requests.evaluation_rows(
+                store, "valid", history, positive=not store.schema.exposures
             )
-        return value
-
-    def _measure(self) -> dict[str, float]:
-        schema = self.store.schema
-        batches = in_order(self.store, self.rows, EVALUATION_ROWS)
-        if self.ranked:
-            return protocol.ranking(self.model, batches, schema).metrics
-        return protocol.retrieval(self.model, batches, schema, self.config.seen).metrics
 
 
 def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> d
     if config.evaluation.seen == "removed":  # then no list can repeat, whatever the model
         behaviour = {name: value for name, value in behaviour.items() if "repeat" not in name}
     # A floor orders items; its score is no probability, so nothing that reads one is measured.
-    unread = () if models.is_trained(_module(model)) else CALIBRATION
+    unread = CALIBRATION if models.is_floor(_module(model)) else ()
     metrics: dict[str, Any] = {"retrieval": _without(retrieval.metrics, unread)}
     if ranking is not None:
         metrics["ranking"] = _without(ranking.metrics, unread)
@@ -232,7 +233,7 @@ def _record(
 ) -> Record:
     flops, train, cost = None, None, model.cost(config.features.history, config.latency.candidates)
     if trained is not None:
-        rows = requests.training_rows(store, config.features.history, *config.training.share)
+        rows = _training_rows(config, store)
         loader = Loader(store, rows, config.training.batch_size, config.seed)
         flops = round(trained.rows * row_flops(model, loader))
         train = {**trained.summary(), "distinct_events": len(rows.candidate)}
@@ -254,10 +255,10 @@ def reopen(folder: Path, places: Places) -> tuple[RunConfig, Store, Ranker]:
     weights = folder / "model.ckpt"
     if not weights.exists():
         raise ValueError(f"{folder}: not a run folder, it has no model.ckpt")
-    config = configfile.load(RunConfig, folder / "config.yaml")
+    config = load(folder / "config.yaml")
     store = _trained_on(folder, config, places)
-    model = models.build(config.model, store.schema, store.catalogue())
-    _module(model).load_state_dict(torch.load(weights, weights_only=True))
+    model = _build(config, store)
+    members.load_weights(_module(model), folder)
     _place(model)
     return config, store, model
 

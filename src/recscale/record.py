@@ -21,6 +21,7 @@ from recscale import __version__
 from recscale.types import Cost, Record
 
 FILE = "record.json"
+MEMBERS = "members"  # in the folder of a combiner: the runs of members that it trained itself
 # Dotted key -> the JSON type that it must have. The parts not named here may be absent.
 REQUIRED: Mapping[str, type] = {
     "name": str,
@@ -94,6 +95,12 @@ def read(folder: Path) -> Record:
         raise RecordError(f"{path}: want an object, got {type(record).__name__}")
     _check(record, path)
     return record
+
+
+def runs(folder: Path) -> list[Path]:
+    """The run folders in and under `folder`, those of a combiner's members left out."""
+    found = sorted(path.parent for path in folder.rglob(FILE))
+    return [run for run in found if MEMBERS not in run.relative_to(folder).parts]
 
 
 def machine(precision: str = "float32") -> dict[str, Any]:

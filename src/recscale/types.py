@@ -25,8 +25,9 @@ class Feature:
     """One column a model may read."""
 
     name: str
-    kind: Literal["categorical", "numeric", "multi"]  # multi: a list of ids, item features only
-    size: int  # ids, PADDING and UNSEEN included; 1 for a numeric feature
+    # multi: a list of ids, item features only; vector: numbers that another model worked out
+    kind: Literal["categorical", "numeric", "multi", "vector"]
+    size: int  # ids, PADDING and UNSEEN included; 1 for a numeric feature; numbers of a vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Lists:
 class Catalogue:
     """What is known of every item, by item id; rows PADDING and UNSEEN are empty."""
 
-    single: Mapping[str, Tensor]  # name -> [V] int64 ids or float32 numbers
+    single: Mapping[str, Tensor]  # name -> [V] int64 ids, float32 numbers, or vectors [V, size]
     multi: Mapping[str, Lists]  # name -> ids of each of the V items
     popularity: Tensor  # [V] positive events in the training part, int64
 
@@ -87,7 +88,7 @@ class History:
 class Candidates:
     """Items to score, laid end to end like the history they are scored against."""
 
-    features: Mapping[str, Tensor]  # "item" and context features: name -> [N]
+    features: Mapping[str, Tensor]  # "item" and context features: name -> [N], vectors [N, size]
     time: Tensor  # [N] int64 milliseconds: the clock of each request
     prefix: Tensor  # [N] how many of its row's history events this candidate may see
     labels: Mapping[str, Tensor]  # name -> [N] float32, 1.0 where the user acted
@@ -158,6 +159,18 @@ class Retriever(Ranker, Protocol):
         """[V, D]; encode(batch) @ item_vectors().T are logits of what the user acts on next.
 
         Equal to score where the schema has no exposures; elsewhere score answers another question.
+        """
+        ...
+
+
+@runtime_checkable
+class Lister(Ranker, Protocol):
+    """A ranker with a way of its own through the whole catalogue, cheaper than scoring it all."""
+
+    def score_all(self, batch: Batch) -> Tensor:
+        """[N, V], every item for each candidate's request; its own item is not read.
+
+        Like score where the schema has no exposures; elsewhere score answers another question.
         """
         ...
 

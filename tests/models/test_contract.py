@@ -8,20 +8,26 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from recscale.evaluation.catalogue import one_candidate_each
 from recscale.models import (
     AnyModelConfig,
     DCNv2Config,
     DINConfig,
+    DistilledConfig,
+    FusionConfig,
+    GateConfig,
     HSTUConfig,
+    InformedConfig,
     PopularityConfig,
     RecentConfig,
+    ShortlistConfig,
     TransformerConfig,
     build,
     is_trained,
 )
 from recscale.models.forgetting import MixtureConfig
 from recscale.models.losses import FullSoftmax
-from recscale.types import Ranker, Retriever
+from recscale.types import Lister, Ranker, Retriever
 
 TRAINED: dict[str, AnyModelConfig] = {
     "hstu": HSTUConfig(width=16),
@@ -35,10 +41,23 @@ TRAINED: dict[str, AnyModelConfig] = {
     "dcnv2-parallel": DCNv2Config(width=8, hidden=(16,), structure="parallel"),
 }
 FLOORS: dict[str, AnyModelConfig] = {"popularity": PopularityConfig(), "recent": RecentConfig()}
+HSTU, DIN = TRAINED["hstu"], TRAINED["din"]
+# Combiners, each with the members that it is built from.
+COMBINED: dict[str, tuple[AnyModelConfig, list[AnyModelConfig]]] = {
+    "fusion": (FusionConfig(), [HSTU, DIN]),
+    "fusion-alike": (FusionConfig(), [HSTU, HSTU]),
+    "gate": (GateConfig(), [HSTU, DIN, RecentConfig()]),
+    "shortlist": (ShortlistConfig(keep=7), [HSTU, DIN]),
+    "informed-din": (InformedConfig(ranker=TRAINED["din"]), [HSTU]),
+    "informed-dcnv2": (InformedConfig(ranker=TRAINED["dcnv2"]), [TRAINED["transformer"]]),
+    "distilled-din": (DistilledConfig(student=TRAINED["din"]), [HSTU]),
+    "distilled-hstu": (DistilledConfig(student=TRAINED["hstu"]), [DIN]),
+}
+DOTS = {"fusion": 1, "fusion-alike": 2, "gate": 1, "distilled-hstu": 1}  # generative models inside
 RETRIEVERS = [name for name in TRAINED if name.startswith(("hstu", "transformer"))]
 CLOCKED = [name for name in TRAINED if name.startswith("hstu") or "forgetting" in name]
 
-every_model = pytest.mark.parametrize("name", [*TRAINED, *FLOORS])
+every_model = pytest.mark.parametrize("name", [*TRAINED, *FLOORS, *COMBINED])
 trained = pytest.mark.parametrize("name", TRAINED)
 retrievers = pytest.mark.parametrize("name", RETRIEVERS)
 
@@ -46,9 +65,12 @@ LENGTHS = [5, 0, 12, 1]
 PREFIXES = [[5, 5, 0, 3], [0, 0], [12, 11, 1], [1]]
 
 
-def make(name, world) -> Ranker:
-    torch.manual_seed(0)
-    model = build((TRAINED | FLOORS)[name], world.schema, world.catalogue).eval()
+def make(name, world, seed=0) -> Ranker:
+    torch.manual_seed(seed)
+    alone: tuple[AnyModelConfig | None, list[AnyModelConfig]] = ((TRAINED | FLOORS).get(name), [])
+    config, parts = COMBINED.get(name, alone)
+    members = [build(part, world.schema, world.catalogue) for part in parts]
+    model = build(config, world.schema, world.catalogue, members).eval()
     assert isinstance(model, nn.Module)
     return model
 
@@ -61,8 +83,8 @@ def close(left, right):
 def test_every_model_is_a_ranker_and_only_generative_ones_are_retrievers(name, world):
     model = make(name, world)
     assert isinstance(model, Ranker)
-    assert isinstance(model, Retriever) == (name in RETRIEVERS)
-    assert is_trained(model) == (name in TRAINED)
+    assert isinstance(model, Retriever) == (name in (*RETRIEVERS, "distilled-hstu"))
+    assert is_trained(model) == (name not in (*FLOORS, "shortlist"))
 
 
 @every_model
@@ -145,8 +167,7 @@ def test_unseen_items_are_scored(name, world):
 @every_model
 def test_state_gives_the_same_scores_to_a_fresh_model(name, world):
     model, batch = make(name, world), world.batch(LENGTHS, PREFIXES)
-    torch.manual_seed(1)
-    fresh = build((TRAINED | FLOORS)[name], world.schema, world.catalogue).eval()
+    fresh = make(name, world, seed=1)
     fresh.load_state_dict(model.state_dict())
     torch.testing.assert_close(fresh.score(batch), model.score(batch), rtol=0, atol=0)
 
@@ -172,9 +193,12 @@ def test_cost_counts_the_flops_of_one_request(name, world, history, candidates):
     model, batch = make(name, world), world.batch([history], [[history] * candidates])
     # The counter knows the products of attention, not the fused kernel of a CPU.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.score(batch)
+        if isinstance(model, Lister):  # what serves a request is the list
+            model.score_all(one_candidate_each(batch, torch.tensor([0])))
+        else:
+            model.score(batch)
     # Nor does it see that a row-wise dot product is one.
-    dots = 2 * candidates * 16 if name in RETRIEVERS else 0
+    dots = 2 * candidates * 16 * (DOTS.get(name) or name in RETRIEVERS)
     told = model.cost(history, candidates).flops_per_request
     assert told == pytest.approx(counter.get_total_flops() + dots, rel=0.03)
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recscale.types import Batch, Candidates, History, Ranker, Retriever
+from recscale.types import Batch, Candidates, History, Lister, Ranker, Retriever
 
 PAIRS = 2**19  # candidate-history pairs at once: 256 MB in a model that holds 128 floats a pair
 SCORES = 2**24  # scores at once: 64 MB
+LISTS = 16  # requests at once for a model that makes its lists itself
 FIRST_ITEM = 2  # PADDING and UNSEEN are no items
 
 
@@ -63,6 +64,10 @@ def scores(
     model: Ranker, batch: Batch, first: Tensor, num_items: int
 ) -> Iterator[tuple[slice, Tensor]]:
     """[G] candidates -> slices of G with scores [g, V]; the first two columns mean nothing."""
+    if isinstance(model, Lister):
+        for part in _slices(len(first), min(LISTS, SCORES // num_items)):
+            yield part, model.score_all(one_candidate_each(batch, first[part]))
+        return
     if not isinstance(model, Retriever):
         yield from _expanded(model, batch, first, num_items)
         return

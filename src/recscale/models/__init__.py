@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -14,17 +15,65 @@ from recscale.models.floors.recent import Recent, RecentConfig
 from recscale.models.generative.hstu import HSTU, HSTUConfig
 from recscale.models.generative.retriever import Generative
 from recscale.models.generative.transformer import Transformer, TransformerConfig
-from recscale.types import Catalogue, Schema
+from recscale.models.together.distilled import Distilled, DistilledConfig, DistilledRetriever
+from recscale.models.together.fusion import (
+    ByRequest,
+    Constant,
+    Fusion,
+    FusionConfig,
+    GateConfig,
+)
+from recscale.models.together.informed import Informed, InformedConfig
+from recscale.models.together.shortlist import Shortlist, ShortlistConfig
+from recscale.types import Catalogue, Ranker, Retriever, Schema
 
-AnyModelConfig = (
+AnySingleConfig = (
     HSTUConfig | TransformerConfig | DINConfig | DCNv2Config | PopularityConfig | RecentConfig
 )
+AnyCombinerConfig = FusionConfig | GateConfig | ShortlistConfig | InformedConfig | DistilledConfig
+AnyModelConfig = AnySingleConfig | AnyCombinerConfig
+SingleConfig = Annotated[AnySingleConfig, Field(discriminator="name")]
 ModelConfig = Annotated[AnyModelConfig, Field(discriminator="name")]
-Model = Generative | DIN | DCNv2 | Popularity | Recent
+Single = Generative | DIN | DCNv2 | Popularity | Recent
+Model = Single | Fusion | Shortlist | Informed | Distilled
 
 
-def build(config: AnyModelConfig, schema: Schema, catalogue: Catalogue) -> Model:
-    """Explicit on purpose: a new model is a new file, a new union member and a new case."""
+def build(
+    config: AnyModelConfig, schema: Schema, catalogue: Catalogue, members: Sequence[Ranker] = ()
+) -> Model:
+    """Explicit on purpose: a new model is a new file, a new union member and a new case.
+
+    members: finished models, for a combiner. Raises ValueError where it needs others.
+    """
+    match config:
+        case FusionConfig():
+            _require(len(members) >= 2, "two or more", members)
+            weights = Constant(len(members))
+            return Fusion(weights, config.negatives, schema, members)
+        case GateConfig():
+            _require(len(members) >= 2, "two or more", members)
+            weights = ByRequest(len(members), schema)
+            return Fusion(weights, config.negatives, schema, members)
+        case ShortlistConfig():
+            _require(len(members) == 2, "two, the first a generative model", members)
+            return Shortlist(config, schema, _retriever(members[0]), members[1])
+        case InformedConfig():
+            _require(len(members) == 1, "one, a generative model", members)
+            inner = config.ranker
+            generator = _retriever(members[0])
+            return Informed(config, schema, catalogue, lambda s, c: build(inner, s, c), generator)
+        case DistilledConfig():
+            _require(len(members) == 1, "one, the teacher", members)
+            student = build(config.student, schema, catalogue)
+            if isinstance(student, Generative):
+                return DistilledRetriever(config, schema, student, members[0])
+            return Distilled(config, schema, student, members[0])
+        case _:
+            _require(not members, "none: it stands alone", members)
+            return _single(config, schema, catalogue)
+
+
+def _single(config: AnySingleConfig, schema: Schema, catalogue: Catalogue) -> Single:
     match config:
         case HSTUConfig():
             encoder = HSTU(config, schema.history)
@@ -43,5 +92,24 @@ def build(config: AnyModelConfig, schema: Schema, catalogue: Catalogue) -> Model
 
 
 def is_trained(model: nn.Module) -> bool:
-    """False for floors: with no parameters there is nothing to fit."""
+    """False where there is nothing to fit: a floor, or a combiner of members only."""
     return any(weight.requires_grad for weight in model.parameters())
+
+
+def is_floor(model: nn.Module) -> bool:
+    """Without a single parameter: its score orders items and is no probability."""
+    return not any(True for _ in model.parameters())
+
+
+def _retriever(member: Ranker) -> Retriever:
+    if not isinstance(member, Retriever):
+        raise ValueError(  # noqa: TRY004, a setting of the user's
+            f"members: the first must be a generative model, got {type(member).__name__}"
+        )
+    return member
+
+
+def _require(holds: bool, wanted: str, members: Sequence[Ranker]) -> None:  # noqa: FBT001
+    if not holds:
+        got = ", ".join(type(member).__name__ for member in members) or "none"
+        raise ValueError(f"members: want {wanted}; got {got}")

@@ -12,7 +12,10 @@ from recscale.types import Feature
 
 
 class Fields(nn.Module):
-    """F features that R rows have one value of: ids are looked up, numbers scale a vector."""
+    """F features that R rows have one value of: ids are looked up, numbers scale a vector.
+
+    A vector that another model worked out is brought to width D by a matrix; zero stays zero.
+    """
 
     nothing: Tensor
 
@@ -24,20 +27,28 @@ class Fields(nn.Module):
         self.tables = Tables(ids, width) if ids else None
         self.numeric = [feature.name for feature in numbers]
         self.lines = Lines(len(numbers), width) if numbers else None
+        self.vectors = nn.ModuleDict(
+            {
+                feature.name: nn.Linear(feature.size, width, bias=False)
+                for feature in features
+                if feature.kind == "vector"
+            }
+        )
         self.register_buffer("nothing", torch.zeros(1, 0, width), persistent=False)
 
     @property
     def count(self) -> int:
         """Features, and so vectors for each row: F."""
-        return len(self.categorical) + len(self.numeric)
+        return len(self.categorical) + len(self.numeric) + len(self.vectors)
 
     def forward(self, values: Mapping[str, Tensor], rows: int) -> Tensor:
-        """name -> [R] -> [R, F, D]; other names are left unread."""
+        """name -> [R], or [R, size] for a vector -> [R, F, D]; other names are left unread."""
         found = [self.nothing.expand(rows, -1, -1)]
         if self.tables is not None:
             found.append(self.tables(torch.stack([values[name] for name in self.categorical])))
         if self.lines is not None:
             found.append(self.lines(torch.stack([values[name] for name in self.numeric], dim=1)))
+        found += [brought(values[name])[:, None] for name, brought in self.vectors.items()]
         return torch.cat(found, dim=1)
 
 

@@ -19,6 +19,7 @@ class Items(nn.Module):
 
     ids: Tensor  # [Fc, V] the item's own id first
     numbers: Tensor  # [Fn, V]
+    frozen: Tensor  # [V, sum of sizes] vectors of all vector features, side by side
     values: Tensor  # lists of all items for the first list feature, then the next
     offsets: Tensor  # [Fm * V + 1]
 
@@ -35,6 +36,9 @@ class Items(nn.Module):
         self.register_buffer("ids", torch.stack(ids))
         none = torch.zeros(0, schema.num_items)
         self.register_buffer("numbers", torch.stack(numbers) if numbers else none)
+        self.sizes = {f.name: f.size for f in schema.item if f.kind == "vector"}
+        vectors = [catalogue.single[name] for name in self.sizes]
+        self.register_buffer("frozen", torch.cat([torch.zeros(len(own), 0), *vectors], dim=1))
         values, offsets = _chain([catalogue.multi[feature.name] for feature in lists])
         self.register_buffer("values", values)
         self.register_buffer("offsets", offsets)
@@ -70,14 +74,14 @@ class Items(nn.Module):
 
     def _all(self) -> Tensor:
         """[V, F, D]."""
-        plain = self._plain(self.ids, self.numbers)
+        plain = self._plain(self.ids, self.numbers, self.frozen)
         if self.bags is None:
             return plain
         return torch.cat([plain, self.bags(self.values, self.offsets)], dim=1)
 
     def _some(self, ids: Tensor) -> Tensor:
         """[R] -> [R, F, D]."""
-        plain = self._plain(self.ids[:, ids], self.numbers[:, ids])
+        plain = self._plain(self.ids[:, ids], self.numbers[:, ids], self.frozen[ids])
         if self.bags is None:
             return plain
         num_lists = self.count - self.fields.count
@@ -85,10 +89,12 @@ class Items(nn.Module):
         values, offsets = _pick(self.values, self.offsets, (shift[:, None] + ids).flatten())
         return torch.cat([plain, self.bags(values, offsets)], dim=1)
 
-    def _plain(self, ids: Tensor, numbers: Tensor) -> Tensor:
-        """[Fc, R], [Fn, R] -> [R, Fc + Fn, D]."""
+    def _plain(self, ids: Tensor, numbers: Tensor, vectors: Tensor) -> Tensor:
+        """[Fc, R], [Fn, R], [R, sum of sizes] -> [R, Fc + Fn + Fv, D]."""
         columns = dict(zip(self.fields.categorical, ids, strict=True))
         columns |= dict(zip(self.fields.numeric, numbers, strict=True))
+        parts = vectors.split([*self.sizes.values()], dim=1) if self.sizes else ()
+        columns |= dict(zip(self.sizes, parts, strict=True))
         return self.fields(columns, ids.shape[1])
 
 

@@ -18,6 +18,8 @@ LOWER_IS_BETTER: frozenset[str] = frozenset({"softmax_loss", "logloss", "ne"})
 class TrainingConfig(Settings):
     """AdamW at a constant rate after a warm-up, stopped early on a validation metric."""
 
+    # valid: for a combiner's few weights, which members' training events would flatter
+    part: Literal["train", "valid"] = "train"
     steps: int = Field(default=2000, gt=0)  # at most
     batch_size: int = Field(default=128, gt=0)  # rows: windows of users
     lr: float = Field(default=1e-3, gt=0)
