@@ -229,3 +229,12 @@ def test_a_mapping_that_makes_no_sense_is_refused(settings, message):
 def test_the_unit_of_time_must_be_given():
     with pytest.raises(ValidationError, match="time_unit"):
         TableConfig.model_validate({"path": "x", "user": "u", "item": "i", "time": "t"})
+
+
+def test_rows_below_what_a_column_must_reach_are_dropped_and_counted(load):
+    log = load(
+        "who,what,when,count\n1,5,10,2\n1,5,11,-2\n1,6,12,0\n1,7,13,many\n1,8,14,1\n",
+        at_least={"count": 1},
+    )
+    assert rows(log) == [(1, 5, 10_000), (1, 8, 14_000)]
+    assert log.dropped == {"count below 1, or no number": 3}

@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from recscale.configfile import Settings
-from recscale.data.clean import add, check_labels, clean
+from recscale.data.clean import Counts, add, check_labels, clean
 from recscale.data.clock import Unit
 from recscale.data.files import RAGGED, read_csv, read_jsonl, read_parquet
 from recscale.data.history import SourceSettings, in_history
@@ -44,6 +44,7 @@ class TableConfig(SourceSettings):
     labels: tuple[str, ...] = ()  # 0, 1, or empty for history-only rows; none: all are positive
     context: dict[str, Kind] = Field(default_factory=dict[str, Kind])
     event: dict[str, Kind] = Field(default_factory=dict[str, Kind])
+    at_least: dict[str, float] = Field(default_factory=dict[str, float])  # other rows are dropped
     items: SideTable | None = None
     users: SideTable | None = None
     separator: str = Field(default=",", pattern=r"^[\x01-\x7f]$")  # of CSV fields
@@ -74,11 +75,13 @@ class _Read:
 def read(config: TableConfig, root: Path) -> Log:
     """The log under `root`. Raises DataError naming the file, the column, and what there is."""
     columns = [config.user, config.item, config.time, *config.labels, *config.context]
-    found = _read(config.path, root, [*dict.fromkeys([*columns, *config.event])], config.separator)
+    columns += [*config.event, *config.at_least]
+    found = _read(config.path, root, [*dict.fromkeys(columns)], config.separator)
     where = str(found.files[0])
-    raw = found.rows.select(
-        _ids(found.rows[config.user], USER),
-        _ids(found.rows[config.item], ITEM),
+    rows, refused = _large_enough(found.rows, config.at_least)
+    raw = rows.select(
+        _ids(rows[config.user], USER),
+        _ids(rows[config.item], ITEM),
         pl.col(config.time).alias(TIME),
         *config.labels,
         *(pl.col(name) for name in config.context),
@@ -102,9 +105,20 @@ def read(config: TableConfig, root: Path) -> Log:
             labels=config.labels,
         ),
         rows_read=found.rows.height + found.ragged,
-        dropped=add({RAGGED: found.ragged}, dropped),
+        dropped=add({RAGGED: found.ragged, **refused}, dropped),
         files=tuple(str(file) for read in (found, items, users) if read for file in read.files),
     )
+
+
+def _large_enough(rows: pl.DataFrame, least: Mapping[str, float]) -> tuple[pl.DataFrame, Counts]:
+    """Rows with numbers as large as they must be, and how many went for the want of which."""
+    refused: dict[str, int] = {}
+    for name, bound in least.items():
+        number = pl.col(name).cast(pl.Float64, strict=False)
+        kept = rows.filter((number >= bound).fill_null(value=False))
+        refused[f"{name} below {bound:g}, or no number"] = rows.height - kept.height
+        rows = kept
+    return rows, refused
 
 
 def _event_name(config: TableConfig, name: str) -> str:
