@@ -17,7 +17,8 @@ from torch import nn
 
 from recscale import configfile, members, models, record
 from recscale.config import RunConfig, load
-from recscale.evaluation import predictions, protocol
+from recscale.evaluation import predictions, protocol, shown
+from recscale.evaluation.context import context
 from recscale.evaluation.predictions import Predictions
 from recscale.features import requests
 from recscale.features.batches import Loader, in_order
@@ -30,7 +31,7 @@ from recscale.serving import trial
 from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
-from recscale.types import Batch, Part, Ranker, Record
+from recscale.types import Batch, Lister, Part, Ranker, Record
 from recscale.validation import EVALUATION_ROWS, RANKING, Validation
 
 CALIBRATION = ("logloss", "ne", "ece", "softmax_loss")  # read the score as a probability
@@ -204,16 +205,17 @@ def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> d
     if store.schema.exposures:
         exposures = _requests(config, store, "test", positive=False)
         ranking = protocol.ranking(model, exposures, store.schema)
-    predictions.save(Predictions(retrieval, ranking), folder)
-    behaviour = retrieval.behaviour(store.catalogue().popularity.numpy())
-    if config.evaluation.seen == "removed":  # then no list can repeat, whatever the model
-        behaviour = {name: value for name, value in behaviour.items() if "repeat" not in name}
+    about = context(store, _requests(config, store, "test", positive=True))
+    predictions.save(Predictions(retrieval, ranking, about), folder)
+    lists = shown.measure(retrieval, about, store, config.evaluation.seen)
     # A floor orders items; its score is no probability, so nothing that reads one is measured.
     unread = CALIBRATION if models.is_floor(_module(model)) else ()
-    metrics: dict[str, Any] = {"retrieval": _without(retrieval.metrics, unread)}
+    # Nor are the places of a list logits.
+    listed = ("softmax_loss",) if isinstance(model, Lister) else unread
+    metrics: dict[str, Any] = {"retrieval": _without(retrieval.metrics, listed)}
     if ranking is not None:
         metrics["ranking"] = _without(ranking.metrics, unread)
-    return {**metrics, "behaviour": behaviour}
+    return {**metrics, "behaviour": lists}
 
 
 def _without(measured: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:

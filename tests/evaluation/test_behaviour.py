@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from recscale.evaluation import behaviour
 
@@ -53,10 +54,33 @@ def test_gini_equals_the_mean_absolute_difference():
     assert behaviour.gini(top, items=8) == pytest.approx(gaps * 8 / 7)
 
 
+# Items 2 and 3 are of category 1, item 4 of 1 and 2 by halves, item 5 of 2.
+MIX = csr_matrix(np.array([[0, 0], [0, 0], [1, 0], [1, 0], [0.5, 0.5], [0, 1]]))
+
+
 def test_category_divergence_is_zero_for_the_users_own_mix_and_one_for_another():
-    category = np.array([0, 0, 1, 1, 2])
-    assert behaviour.category_js(np.array([[2, 3]]), np.array([3]), category) == 0.0
-    assert behaviour.category_js(np.array([[2, 3]]), np.array([4]), category) == pytest.approx(1.0)
+    assert behaviour.category_js(np.array([[2, 3]]), np.array([3]), MIX) == 0.0
+    assert behaviour.category_js(np.array([[2, 3]]), np.array([5]), MIX) == pytest.approx(1.0)
+
+
+def test_category_divergence_counts_shares_of_a_category():
+    # Shown: 3/4 and 1/4; chosen: all of the first. Middle: 7/8, 1/8.
+    shown = 0.75 * np.log2(0.75 / 0.875) + 0.25 * np.log2(0.25 / 0.125)
+    found = behaviour.category_js(np.array([[2, 4]]), np.array([3]), MIX)
+    assert found == pytest.approx((shown + np.log2(1 / 0.875)) / 2)
+
+
+def test_items_without_a_category_leave_nothing_to_diverge():
+    assert behaviour.category_js(np.array([[2, 0]]), np.array([1]), MIX) is None
+
+
+def test_ndcg_is_split_by_whether_training_held_the_transition():
+    found = behaviour.memory(np.array([1.0, 3.0, 20.0]), np.array([True, False, False]))
+    assert found == {
+        "memorised_true": pytest.approx(1 / 3),
+        "ndcg_memorised": 1.0,
+        "ndcg_unmemorised": pytest.approx(0.25),
+    }
 
 
 def test_summary_leaves_out_what_no_target_defines():
@@ -64,7 +88,7 @@ def test_summary_leaves_out_what_no_target_defines():
     assert "ndcg_repeat" not in found
     assert found["ndcg_new"] == pytest.approx(0.75)
     assert list(found) == [
-        "repeat_ratio", "repeat_bias", "ndcg_new", "novelty", "coverage@10", "gini",
+        "repeat_ratio", "repeat_true", "repeat_bias", "ndcg_new", "novelty", "coverage@10", "gini",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ R targets with a list of K items each. PADDING (0) fills the places of a list th
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from recscale.evaluation.metrics import Bools, Floats, Ints, ndcg
 from recscale.types import PADDING
@@ -55,15 +56,17 @@ def gini(top: Ints, items: int) -> float:
     return float((2 * place - items - 1) @ exposure / ((items - 1) * exposure.sum()))
 
 
-def category_js(top: Ints, target: Ints, category: Ints) -> float:
-    """top [R, K], target [R], category [V] -> Jensen-Shannon divergence in bits, 0 to 1.
+def category_js(top: Ints, target: Ints, category: csr_matrix) -> float | None:
+    """top [R, K], target [R], category [V, C] -> Jensen-Shannon divergence in bits, 0 to 1.
 
-    Between the categories that are shown and those that users then chose.
+    Between the category mix of what is shown and of what users then chose. Items without a category
+    count for nothing; None where that leaves nothing.
     """
-    size = int(category.max()) + 1
-    shown = np.bincount(category[top[top != PADDING]], minlength=size)
-    chosen = np.bincount(category[target], minlength=size)
-    p, q = shown / shown.sum(), chosen / chosen.sum()
+    shown = category[top[top != PADDING]].sum(axis=0)
+    chosen = category[target].sum(axis=0)
+    if not shown.any() or not chosen.any():
+        return None
+    p, q = (np.asarray(counts).ravel() / counts.sum() for counts in (shown, chosen))
     return (_divergence(p, (p + q) / 2) + _divergence(q, (p + q) / 2)) / 2
 
 
@@ -77,15 +80,38 @@ def summary(
     if not rank.size or not (top != PADDING).any():
         return {}
     items = popularity.size - 2
-    values = {
-        "repeat_ratio": repeat_ratio(top, top_seen),
-        "repeat_bias": repeat_bias(top, top_seen, repeat),
-        "ndcg_new": ndcg_on(rank, ~repeat),
-        "ndcg_repeat": ndcg_on(rank, repeat),
-        "novelty": novelty(top, popularity) if popularity.any() else None,
-        "coverage@10": coverage(top, items),
-        "gini": gini(top, items),
-    }
+    return _defined(
+        {
+            "repeat_ratio": repeat_ratio(top, top_seen),
+            "repeat_true": float(repeat.mean()),
+            "repeat_bias": repeat_bias(top, top_seen, repeat),
+            "ndcg_new": ndcg_on(rank, ~repeat),
+            "ndcg_repeat": ndcg_on(rank, repeat),
+            "novelty": novelty(top, popularity) if popularity.any() else None,
+            "coverage@10": coverage(top, items),
+            "gini": gini(top, items),
+        }
+    )
+
+
+def memory(rank: Floats, memorised: Bools) -> dict[str, float]:
+    """rank, memorised [R] -> ndcg@10 where training held the very transition, and where not.
+
+    The memorisation split of "How Well Does Generative Recommendation Generalize?" (2026), for
+    transitions between items.
+    """
+    if not rank.size:
+        return {}
+    return _defined(
+        {
+            "memorised_true": float(memorised.mean()),
+            "ndcg_memorised": ndcg_on(rank, memorised),
+            "ndcg_unmemorised": ndcg_on(rank, ~memorised),
+        }
+    )
+
+
+def _defined(values: dict[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recscale.evaluation import behaviour, metrics
+from recscale.evaluation.context import Context
 from recscale.types import UNSEEN
 
 FILE = "predictions.npz"
@@ -63,9 +64,10 @@ class Predictions:
 
     retrieval: Retrieval | None
     ranking: Ranking | None
+    context: Context | None = None  # of the events in `retrieval`
 
 
-T = TypeVar("T", Retrieval, Ranking)
+T = TypeVar("T", Retrieval, Ranking, Context)
 
 
 def save(predictions: Predictions, folder: Path) -> None:
@@ -75,6 +77,7 @@ def save(predictions: Predictions, folder: Path) -> None:
         for group, result in [
             ("retrieval", predictions.retrieval),
             ("ranking", predictions.ranking),
+            ("context", predictions.context),
         ]
         if result is not None
         for field in fields(result)
@@ -91,7 +94,8 @@ def load(folder: Path) -> Predictions:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        return Predictions(_group(Retrieval, arrays), _group(Ranking, arrays))
+        retrieval, ranking = _group(Retrieval, arrays), _group(Ranking, arrays)
+        return Predictions(retrieval, ranking, _group(Context, arrays))
     except (BadZipFile, EOFError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: broken ({error})") from error
 

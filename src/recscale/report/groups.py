@@ -38,7 +38,8 @@ RETRIEVAL = _metrics("retrieval", "ndcg@10 hr@10 hr@50 hr@200 ndcg@200 mrr", "hi
 RANKING = _metrics("ranking", "auc gauc", "higher") + _metrics("ranking", "ne logloss ece", "lower")
 BEHAVIOUR = _metrics(
     "behaviour",
-    "ndcg_new ndcg_repeat repeat_ratio repeat_bias novelty coverage@10 gini category_js",
+    "ndcg_new ndcg_repeat repeat_ratio repeat_true repeat_bias "
+    "ndcg_memorised ndcg_unmemorised memorised_true novelty coverage@10 gini category_js",
     None,
 )
 _HEADLINE = ("ndcg@10", "hr@10", "mrr", "auc", "gauc", "ne")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -48,8 +49,7 @@ class Informed(nn.Module):
         self.negatives = config.ranker.negatives
         self.width = config.ranker.width
         self.generator = Member(generator)
-        with torch.no_grad():
-            vectors = generator.item_vectors()
+        vectors = self._vectors()
         size = vectors.shape[1]
         self.scale = size**0.5  # numbers near 1: a unit vector's are near 1 / sqrt(D)
         single = {**catalogue.single, KNOWN: vectors * self.scale}
@@ -66,17 +66,22 @@ class Informed(nn.Module):
     def cost(self, history: int, candidates: int) -> Cost:
         """Both models, and the products that bring D numbers to the click model's width."""
         generator = self.generator.ranker.cost(history, 0).flops_per_request
-        vectors, size = self.generator.ranker.item_vectors().shape
+        vectors, size = self._vectors().shape
         items = min(history, vectors) + min(candidates, vectors)
         projected = 2 * size * self.width * (items + history + candidates)
         own = self.ranker.cost(history, candidates).flops_per_request
         return cost(self, generator + own + projected)
 
     @torch.no_grad()
+    def _vectors(self) -> Tensor:
+        """[V, D], of length 1."""
+        return F.normalize(self.generator.ranker.item_vectors(), dim=-1)
+
+    @torch.no_grad()
     def _informed(self, batch: Batch) -> Batch:
         past, ahead = batch.history, batch.candidates
         state = self.generator.ranker.encode(batch)
-        items = self.generator.ranker.item_vectors()[ahead.features["item"]]
+        items = self._vectors()[ahead.features["item"]]
         match = (state * items).sum(1) * self.scale
         asked = {**ahead.features, STATE: state * self.scale, MATCH: match}
         # Of the past only the events are told: a state after each would say what came of it.
