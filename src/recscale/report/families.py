@@ -7,6 +7,11 @@ FAMILY = {
     "transformer": "generative",
     "din": "ctr",
     "dcnv2": "ctr",
+    "fusion": "together",
+    "gate": "together",
+    "shortlist": "together",
+    "informed": "together",
+    "distilled": "together",
     "popularity": "floor",
     "recent": "floor",
 }
