@@ -31,7 +31,7 @@ class Resampled:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95 % percentile interval."""
+    """An estimate with its percentile interval, 95 % where nothing else is said."""
 
     mean: float
     low: float
@@ -95,12 +95,12 @@ def average(parts: Sequence[Resampled]) -> Resampled:
     return Resampled(value, replicates, parts[0].users, parts[0].seed)
 
 
-def difference(a: Resampled, b: Resampled) -> Interval:
+def difference(a: Resampled, b: Resampled, level: float = 0.95) -> Interval:
     """How much higher a is than b, paired replicate by replicate."""
     _same_draws([a, b])
     delta = a.replicates - b.replicates
     delta = delta[~np.isnan(delta)]
-    low, high = np.quantile(delta, [0.025, 0.975])
+    low, high = np.quantile(delta, [(1 - level) / 2, (1 + level) / 2])
     smaller = min(int((delta <= 0).sum()), int((delta >= 0).sum()))
     p = min(1.0, 2 * (smaller + 1) / (delta.size + 1))  # + 1: a bootstrap cannot show p = 0
     return Interval(a.value - b.value, float(low), float(high), p)

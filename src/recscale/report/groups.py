@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recscale.evaluation.bootstrap import Spread, over_seeds
-from recscale.report.families import family
+from recscale.report.families import family_of
 from recscale.types import Record
 
 # What must be equal for two numbers to be comparable: the requests and how they are ranked.
@@ -62,8 +62,8 @@ class Group:
 
     @property
     def family(self) -> str:
-        """Generative, CTR, ... by the model's name."""
-        return family(self.records[0]["config"]["model"]["name"])
+        """Generative, CTR, ... by the model's name and its members'."""
+        return family_of(self.records[0]["config"])
 
     def values(self, key: str) -> list[float]:
         """The number at a dotted key, of each run that measured it."""

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from recscale.report import differences, figures, tables
+from recscale.report import combined, curves, differences, figures, tables
 from recscale.report.families import COLOUR
 from recscale.report.groups import BEHAVIOUR, RANKING, RETRIEVAL, Group, get, group, present
 from recscale.types import Record
@@ -38,6 +38,11 @@ def write(records: Sequence[Record], out: Path, folders: Mapping[str, Path] | No
     table = differences.resample(groups, places)
     sections = [
         _head(groups),
+        _section(
+            "Together or alone",
+            "Written by rule from the numbers below.",
+            combined.found(groups, table),
+        ),
         _section("Comparison", tables.NOTE, tables.main(groups, table)),
         _section(
             "Difference to the best",
@@ -45,6 +50,7 @@ def write(records: Sequence[Record], out: Path, folders: Mapping[str, Path] | No
             "differ from seed to seed is not in them; the table above asks for both.",
             tables.paired(groups, table),
         ),
+        *_combined(groups, places, table),
         *_plots(groups, places),
         *_details(groups, table),
     ]
@@ -70,6 +76,31 @@ def _plots(groups: Sequence[Group], folders: Mapping[str, Path]) -> list[str]:
             "Training",
             "One line a run. Losses of different objectives are not comparable.",
             _figure(figures.training(groups, folders), "training"),
+        ),
+    ]
+
+
+def _combined(
+    groups: Sequence[Group], folders: Mapping[str, Path], table: differences.Table
+) -> list[str]:
+    records = [record for found in groups for record in found.records]
+    drawn = _figure(curves.behaviour(records), "scale")
+    return [
+        _section(
+            "At equal cost",
+            "Each combination less the best single model that costs at most 1.1 times as much.",
+            combined.equal_cost(groups, table),
+        ),
+        _section(
+            "Who gains",
+            "ndcg@10 on thirds of the held-out events; under a combination, its distance to the "
+            "best single model. 95 % intervals over users.",
+            combined.sliced(groups, folders, table),
+        ),
+        _section(
+            "Behaviour and scale",
+            "Change for each factor of e, other axes held; intervals from drawing whole runs.",
+            combined.scaled(records) + drawn,
         ),
     ]
 

@@ -67,14 +67,14 @@ def main(groups: Sequence[Group], table: differences.Table) -> str:
     columns = present(groups, HEADLINE + COST)
     heads = [*map(_head, columns), escape(verdict_title(groups))]
     cells = _cells(groups, columns, table)
-    return _table(groups, heads, [*cells, [_badge(verdict(found)) for found in groups]])
+    return grid(groups, heads, [*cells, [_badge(verdict(found)) for found in groups]])
 
 
 def numbers(groups: Sequence[Group], columns: Sequence[Column], table: differences.Table) -> str:
     """One line for each group, one column for each number, as HTML; nothing without columns."""
     if not columns:
         return ""
-    return _table(groups, [*map(_head, columns)], _cells(groups, columns, table))
+    return grid(groups, [*map(_head, columns)], _cells(groups, columns, table))
 
 
 def paired(groups: Sequence[Group], table: differences.Table) -> str:
@@ -86,7 +86,7 @@ def paired(groups: Sequence[Group], table: differences.Table) -> str:
     for column in columns:
         gaps = differences.to_best(column.title, table)
         cells.append([_gap(gaps, table[column.title], found.name) for found in groups])
-    return _table(groups, [escape(column.title) for column in columns], cells)
+    return grid(groups, [escape(column.title) for column in columns], cells)
 
 
 def column_cells(groups: Sequence[Group], column: Column, table: differences.Table) -> list[Cell]:
@@ -163,7 +163,7 @@ def _text(cell: Cell) -> str:
     return f"**{text}**" if cell.best else f"\u2248 {text}"
 
 
-def _table(groups: Sequence[Group], heads: Sequence[str], columns: Sequence[list[str]]) -> str:
+def grid(groups: Sequence[Group], heads: Sequence[str], columns: Sequence[list[str]]) -> str:
     """Heads and columns of ready cells, a line for each group."""
     titles = "".join(f"<th>{head}</th>" for head in ["model", "seeds", *heads])
     lines = [
@@ -210,7 +210,7 @@ def _gap(gaps: Mapping[str, Interval], measured: Mapping[str, object], name: str
     inside = gap.low <= 0 <= gap.high
     note = "within noise" if inside else f"p {_p(gap.p)}"
     return (
-        f"<td>{_signed(gap.mean)}<small>[{_signed(gap.low)}, {_signed(gap.high)}]"
+        f"<td>{signed(gap.mean)}<small>[{signed(gap.low)}, {signed(gap.high)}]"
         f"<br>{note}</small></td>"
     )
 
@@ -218,14 +218,15 @@ def _gap(gaps: Mapping[str, Interval], measured: Mapping[str, object], name: str
 def _gap_text(gap: Interval | None) -> str:
     if gap is None:
         return "best"
-    return f"{_signed(gap.mean)} [{_signed(gap.low)}, {_signed(gap.high)}]"
+    return f"{signed(gap.mean)} [{signed(gap.low)}, {signed(gap.high)}]"
 
 
 def _p(value: float) -> str:
     return "&lt; 0.01" if value < 0.01 else f"= {value:.2f}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference with its sign, a true minus."""
     return f"{value:+.4f}".replace("-", "\u2212")
 
 
