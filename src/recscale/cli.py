@@ -236,16 +236,19 @@ def _stoppable(mend: str) -> Generator[None]:
 
 
 def _write_page(records: list[Record], folders: dict[str, Path], out: Path, as_json: bool) -> None:
-    from recscale.report import differences, page, tables
+    from recscale.report import combined, differences, page, tables
 
     page.write(records, out, folders)
+    said = combined.document(records, folders)
     if as_json:
         gaps = differences.document(records, folders)
-        typer.echo(json.dumps({"page": str(out), "differences": gaps, "records": records}))
+        document = {"page": str(out), **said, "differences": gaps, "records": records}
+        typer.echo(json.dumps(document))
         return
     gaps = tables.markdown_gaps(records, folders)
     distance = f"Distance to the best, paired over users [95 %]:\n\n{gaps}\n\n" if gaps else ""
-    typer.echo(f"{tables.markdown(records, folders)}\n\n{distance}{out}")
+    found = "".join(f"{text}\n\n" for text in said["findings"])
+    typer.echo(f"{tables.markdown(records, folders)}\n\n{distance}{found}{out}")
 
 
 def _data_config(source: str) -> DataConfig:

@@ -8,7 +8,7 @@ import pytest
 
 from recscale.evaluation.context import Context
 from recscale.evaluation.predictions import Predictions, Retrieval, save
-from recscale.report import budgets, curves, differences, findings, page, slices, slopes
+from recscale.report import budgets, combined, curves, differences, findings, page, slices, slopes
 from recscale.report.families import family_of
 from recscale.report.groups import group
 
@@ -236,3 +236,6 @@ def test_a_page_with_a_pair_says_so(tmp_path: Path):
     for title in ("Together or alone", "At equal cost", "Who gains"):
         assert f"<h2>{title}</h2>" in text
     assert "<h2>Behaviour and scale</h2>" not in text
+    document = combined.document(records, folders)
+    assert document["findings"][0].startswith("On ndcg@10 the pair won")
+    assert document["slopes"] == []

@@ -134,3 +134,22 @@ def test_an_interval_has_both_ends_from_the_number_of_requests_that_is_told(perc
     enough = latency.needed(percentile)
     assert None not in latency.interval(enough, percentile)
     assert None in latency.interval(enough - 1, percentile)
+
+
+class Listing(Dot):
+    """Ranks the catalogue in a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def score_all(self, batch: Batch) -> Tensor:
+        self.asked.append(len(batch.candidates.time))
+        return torch.zeros(len(batch.candidates.time), 20)
+
+
+def test_a_model_that_makes_its_own_list_is_timed_by_that():
+    model = Listing()
+    latency.measure(model, [request(2, 8)], LatencyConfig(requests=3, warmup=1))
+    assert model.asked == [1, 1, 1, 1]  # one list a request, however many candidates it names
+    assert model.calls == 0

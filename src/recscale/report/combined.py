@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from recscale.evaluation.bootstrap import Interval
 from recscale.report import budgets, findings, slices, slopes
 from recscale.report.budgets import Rival
-from recscale.report.differences import Table
+from recscale.report.differences import Table, resample
 from recscale.report.families import SINGLE
-from recscale.report.groups import Group
+from recscale.report.groups import Group, group
 from recscale.report.slices import Slice
 from recscale.report.tables import ABSENT, grid, signed
 from recscale.types import Record
+
+
+def document(records: Sequence[Record], folders: Mapping[str, Path]) -> dict[str, list[Any]]:
+    """The findings, and the slopes of behaviour against scale, for JSON."""
+    groups = group(records)
+    told = findings.paragraphs(groups, resample(groups, folders))
+    return {"findings": told, "slopes": [asdict(row) for row in slopes.slopes(records)]}
 
 
 def found(groups: Sequence[Group], table: Table) -> str:

@@ -16,13 +16,15 @@ from time import perf_counter_ns
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from scipy.stats import binom
 
 from recscale.configfile import Settings
+from recscale.evaluation.catalogue import one_candidate_each
 from recscale.evaluation.inference import inference
-from recscale.types import Batch, Ranker
+from recscale.types import Batch, Lister, Ranker
 
 PERCENTILES = (50, 90, 95, 99, 99.9)
 
@@ -62,8 +64,9 @@ class Load:
 def measure(model: Ranker, batches: Iterable[Batch], config: LatencyConfig) -> dict[str, Any]:
     """Batches of one row, its candidates ready -> the `latency` part of a record.
 
-    Retrievers are timed by `score` too, so that both families do the same work. When there are
-    fewer batches than requests they are taken round and round.
+    Retrievers are timed by `score` too, so that both families do the same work; a model that makes
+    its own list is timed by that, whatever candidates a request names. When there are fewer batches
+    than requests they are taken round and round.
     """
     requests = list(islice(batches, config.requests))
     if not requests:
@@ -83,10 +86,14 @@ def time_requests(
 ) -> NDArray[np.float64]:
     """[requests] milliseconds from a batch in host memory to its scores in host memory."""
     elapsed: list[int] = []
+    answer = model.score
+    if isinstance(model, Lister):
+        requests = [one_candidate_each(request, torch.tensor([0])) for request in requests]
+        answer = model.score_all
     with inference(model) as device, no_collection():
         for batch in islice(cycle(requests), config.warmup + config.requests):
             start = perf_counter_ns()
-            model.score(batch.to(device)).cpu()  # .cpu() waits for an accelerator to finish
+            answer(batch.to(device)).cpu()  # .cpu() waits for an accelerator to finish
             elapsed.append(perf_counter_ns() - start)
     return np.array(elapsed[config.warmup :]) / 1e6
 
