@@ -485,7 +485,55 @@ ORDER = (
     ),
 )
 
-FAULTS = (*TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER)
+TOGETHER_TESTS = "tests/models/test_together.py"
+TOGETHER = (
+    Fault(
+        21,
+        "members train on with their combiner",
+        "models/together/member.py",
+        "return super().train(False)",
+        "return super().train(mode)",
+        (f"{TOGETHER_TESTS}::test_members_do_not_learn_nor_drop_out",),
+    ),
+    Fault(
+        21,
+        "a run of another seed is taken for a member",
+        "members.py",
+        "settings == wanted and",
+        "settings.model == wanted.model and",
+        ("tests/test_members.py::test_a_run_of_other_settings_or_seed_is_no_member",),
+    ),
+    Fault(
+        21,
+        "the weights of scores are fitted on test",
+        "pipeline.py",
+        'store, "valid", history, positive=',
+        'store, "test", history, positive=',
+        ("tests/test_members.py::test_weights_of_scores_are_fitted_on_validation_alone",),
+    ),
+    Fault(
+        21,
+        "a candidate is held against the best of the list instead of its last",
+        "models/together/shortlist.py",
+        "values[of, -1]",
+        "values[of, 0]",
+        (
+            f"{TOGETHER_TESTS}::test_a_shortlist_scores_candidates_as_its_list_does[positives]",
+            f"{TOGETHER_TESTS}::test_a_shortlist_of_the_whole_catalogue_is_the_second_model"
+            "[positives]",
+        ),
+    ),
+    Fault(
+        21,
+        "transitions of held-out events count as memorised",
+        "evaluation/context.py",
+        'store.candidates["part"] == PARTS.index("train")',
+        'store.candidates["part"] >= PARTS.index("train")',
+        ("tests/evaluation/test_context.py::test_only_training_events_are_remembered",),
+    ),
+)
+
+FAULTS = (*TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER)
 
 
 def main() -> int:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from recscale import configfile, record
+from recscale import configfile, pipeline, record
 from recscale.config import load
+from recscale.features.prepare import prepare
+from recscale.features.requests import PARTS
+from recscale.features.store import open_store
 from tests.conftest import Cli
 
 SAME = """
@@ -116,6 +119,16 @@ members: {{teacher: {{file: hstu.yaml}}}}
     cli("train", "distilled.yaml", "--out", "out/distilled")
     found = read(files / "out" / "distilled")
     assert found["cost"]["train_flops"] > found["members"]["teacher"]["train_flops"]
+
+
+def test_weights_of_scores_are_fitted_on_validation_alone(files: Path):
+    """Hazard 21."""
+    config = load(files / "fusion.yaml")
+    store = open_store(prepare(config.recipe, files, files / "prepared"), 10)
+    rows = pipeline._training_rows(config, store)
+    assert set(store.candidates["part"][rows.candidate].tolist()) == {PARTS.index("valid")}
+    alone = pipeline._training_rows(config.of_member("ctr"), store)
+    assert set(store.candidates["part"][alone.candidate].tolist()) == {PARTS.index("train")}
 
 
 def test_two_members_of_one_file_need_two_seeds(files: Path):

@@ -114,6 +114,7 @@ def test_an_item_of_another_user_is_still_new(world):
 
 
 def test_members_do_not_learn_nor_drop_out(world):
+    """Hazard 21."""
     model = combine(world, FusionConfig(), HSTU, DIN).train()
     batch = world.batch(LENGTHS, PREFIXES)
     before = [weight.clone() for weight in model.members.parameters()]
