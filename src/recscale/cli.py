@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recscale import cli_scaling
+from recscale.options import PREPARED, Data, Json, Overrides, Prepared
+from recscale.options import places as _places
+from recscale.options import raw as _raw
+from recscale.options import stoppable as _stoppable
+from recscale.options import tell as _tell
+
 if TYPE_CHECKING:
     from recscale.data import DataConfig
-    from recscale.pipeline import Places
     from recscale.types import Record
 
 app = typer.Typer(
@@ -25,13 +29,6 @@ app = typer.Typer(
     help="Compare generative and click-through recommenders on one log, and see what scale pays.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document last on stdout.")]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder of raw logs; else $RECSCALE_DATA, else data/."),
-]
-Prepared = Annotated[Path, typer.Option("--prepared", help="Folder of prepared logs.")]
-PREPARED = Path("prepared")
 ENVIRONMENT = {
     # Idle OpenMP threads that spin take the cores from those at work: ten times slower when shared.
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -40,8 +37,10 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_MMAP_THRESHOLD_": str(2**33),
 }
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: a.b=value.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
+
+app.command()(cli_scaling.scale)
+app.command()(cli_scaling.sweep)
 
 
 def main() -> None:
@@ -225,16 +224,6 @@ def report(
     _write_page(records, dict(zip(names, runs, strict=True)), out, as_json)
 
 
-@contextmanager
-def _stoppable(mend: str) -> Generator[None]:
-    """Ctrl-C is no error, but no success either."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        typer.echo(f"recscale: stopped; {mend}", err=True)
-        raise typer.Exit(130) from stop
-
-
 def _write_page(records: list[Record], folders: dict[str, Path], out: Path, as_json: bool) -> None:
     from recscale.report import combined, differences, page, tables
 
@@ -268,26 +257,6 @@ def _from_file(path: Path) -> DataConfig:
     if "data" not in raw:
         raise configfile.ConfigError(f"{path}: data: missing; a log is described under it")
     return configfile.check(Source, {"data": raw["data"]}).data
-
-
-def _places(data: Path | None, prepared: Path) -> Places:
-    from recscale.pipeline import Places
-
-    return Places(raw=_raw(data), prepared=prepared)
-
-
-def _raw(data: Path | None) -> Path:
-    return data or Path(os.environ.get("RECSCALE_DATA", "data"))
-
-
-def _tell(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(document))
-        return
-    from rich.console import Console
-    from rich.pretty import Pretty
-
-    Console().print(Pretty(document, expand_all=True))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from recscale import configfile, pipeline, record
+from recscale import completion, configfile, pipeline, record
 from recscale.config import RunConfig, load
 from recscale.features.prepare import prepare
 from recscale.types import Record
@@ -61,7 +61,7 @@ def run_all(
         for seed in seeds
         for name, config in configs.items()
     }
-    missing = [folder for folder, config in runs.items() if not _is_done(folder, config)]
+    missing = [folder for folder, config in runs.items() if not completion.is_done(folder, config)]
     if missing:
         # The log is prepared before the processes start: each then finds it there.
         prepare(runs[missing[0]].recipe, places.raw, places.prepared)
@@ -74,21 +74,6 @@ def run_all(
     return [record.read(folder) for folder in runs]
 
 
-def _is_done(folder: Path, config: RunConfig) -> bool:
-    """Whether a run is finished. Raises ValueError where it was made with other settings."""
-    if not (folder / "record.json").exists():
-        return False
-    found = record.read(folder)
-    if configfile.check(RunConfig, found["config"]) != config:
-        raise ValueError(
-            f"{folder}/record.json: made with other settings; remove the folder or give another "
-            "--out"
-        )
-    # Ctrl-C and `evaluate` leave a record of a run whose training is not over.
-    interrupted = "train" not in found and (folder / "last.ckpt").exists()
-    return "metrics" in found and not interrupted
-
-
 def _run_apart(runs: dict[Path, RunConfig], places: pipeline.Places, jobs: int) -> None:
     """At most `jobs` at a time; a failure or Ctrl-C starts no further one."""
     spawn = multiprocessing.get_context("spawn")  # a forked torch deadlocks in OpenMP
@@ -97,11 +82,11 @@ def _run_apart(runs: dict[Path, RunConfig], places: pipeline.Places, jobs: int) 
     with ProcessPoolExecutor(
         jobs, spawn, torch.set_num_threads, (threads,), max_tasks_per_child=1
     ) as pool:
-        running: set[Future[None]] = set()
+        running: set[Future[Record]] = set()
         while waiting or running:
             while waiting and len(running) < jobs:
                 folder, config = waiting.pop(0)
-                running.add(pool.submit(_run_once, config, folder, places))
+                running.add(pool.submit(completion.finish, config, folder, places))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for finished in done:
                 try:
@@ -111,8 +96,3 @@ def _run_apart(runs: dict[Path, RunConfig], places: pipeline.Places, jobs: int) 
                         "a run's process was ended from outside, perhaps for want of memory; the "
                         "same command goes on"
                     ) from error
-
-
-def _run_once(config: RunConfig, folder: Path, places: pipeline.Places) -> None:
-    (folder / "record.json").unlink(missing_ok=True)  # of an interrupted run: see _is_done
-    pipeline.run(config, folder, places, resume=(folder / "last.ckpt").exists())

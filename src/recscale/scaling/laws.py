@@ -153,6 +153,6 @@ def _refuse(form: Form, points: Points) -> None:
         levels = len(np.unique(values))
         if form.shapes and levels < 3:
             raise LawError(f"{form.name}: {levels} values of {name} tell no exponent, 3 do")
-    rungs = len(np.unique(points.rungs(form.axes)))
+    rungs = len(np.unique(points.places(form.axes)))
     if rungs <= form.size:
         raise LawError(f"{form.name}: {form.size} numbers from {rungs} rungs leave nothing to test")

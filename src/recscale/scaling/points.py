@@ -13,10 +13,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """n runs. Runs at the same place differ by their seed alone: they are one rung."""
+    """n runs. Those of one rung differ by their seed alone."""
 
     axes: Mapping[str, Floats]  # name -> [n], all positive
     loss: Floats  # [n]
+    # [n] which rung each run is of; None: runs at one place are one rung. Compute is counted on a
+    # run's own batches, so that seeds of a rung are not at quite the same place.
+    rung: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for name, values in self.axes.items():
@@ -33,9 +36,13 @@ class Points:
         """The axes on which runs differ."""
         return tuple(name for name, values in self.axes.items() if np.ptp(values) > 0)
 
-    def rungs(self, names: Iterable[str] | None = None) -> NDArray[np.int64]:
-        """[n] a number for each place, equal where runs agree on `names` (all axes by default)."""
-        columns = [self.axes[name] for name in (self.axes if names is None else names)]
+    def rungs(self) -> NDArray[np.int64]:
+        """[n] the rung of each run, numbered from 0."""
+        return self.places(self.axes) if self.rung is None else self.rung
+
+    def places(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """[n] a number for each place, equal where runs agree on `names`."""
+        columns = [self.axes[name] for name in names]
         if not columns:
             return np.zeros(len(self), dtype=np.int64)
         return np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
@@ -43,7 +50,7 @@ class Points:
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Points:
         """Some of the runs, or some of them several times."""
         axes = {name: values[index] for name, values in self.axes.items()}
-        return Points(axes, self.loss[index])
+        return Points(axes, self.loss[index], None if self.rung is None else self.rung[index])
 
 
 def one(place: Mapping[str, float]) -> dict[str, Floats]:

@@ -32,7 +32,7 @@ def trend(points: Points, axis: str, others: Sequence[str]) -> Trend | None:
     Each combination of the others has a level of its own, so that their shape cannot be taken for
     this axis's. Least squares with Student's t: exact for normal noise.
     """
-    level = points.rungs(others)
+    level = points.places(others)
     x = _within(np.log2(points.axes[axis]), level)
     y = _within(points.loss, level)
     degrees = len(points) - (level.max() + 1) - 1
