@@ -7,7 +7,12 @@ import pytest
 from recscale import configfile
 from recscale.config import load
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+NO_RUNS = ("ladder_", "sweep_")  # see tests/scaling
+CONFIGS = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+    if not path.name.startswith(NO_RUNS)
+]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -22,8 +22,8 @@ VALIDATIONS = 4  # a run: the best of few checkpoints, not a search for a lucky 
 class Grid(Settings):
     """Every combination of these, for every family."""
 
-    sizes: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
-    histories: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    sizes: tuple[Annotated[float, Field(gt=0)], ...]
+    histories: tuple[Annotated[int, Field(ge=1)], ...]
     users: tuple[Share, ...] = (1.0,)
     events: tuple[Share, ...] = (1.0,)
     seeds: int = Field(default=1, ge=1)
@@ -34,7 +34,7 @@ class LadderConfig(Settings):
 
     run: dict[str, Any]  # settings of every run: data, split, features, evaluation, latency, ...
     families: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Recipe] = Field(min_length=1)
-    grids: tuple[Grid, ...] = Field(min_length=1)
+    grids: tuple[Grid, ...]
     held_out: tuple[Grid, ...] = ()  # not run before their loss has been predicted
     loss: Literal["softmax_loss", "logloss", "ne"] = "softmax_loss"
     metric: str = "ndcg@10"
@@ -109,7 +109,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Ladder:
     """Read a ladder file and check every rung's settings. Raises ConfigError."""
     ladder = Ladder(path.stem, configfile.load(LadderConfig, path, overrides))
     if not ladder.fitted:
-        raise ConfigError(f"{path}: every rung is held out; laws need some to be fitted to")
+        raise ConfigError(f"{path}: grids: no rung is left that is not held out; laws need some")
     for rung in (*ladder.fitted, *ladder.held_out):
         run_config(ladder.config, rung)
     return ladder

@@ -72,8 +72,9 @@ def estimate(ladder: Ladder, rung: Rung, places: Places, *, timed: bool) -> Esti
     torch.manual_seed(config.seed)
     model = models.build(config.model, store.schema, store.catalogue())
     rows = requests.training_rows(store, rung.history, *config.training.share)
-    loader = Loader(store, rows, config.training.batch_size, config.seed)
-    seen = config.training.steps * min(config.training.batch_size, len(rows))
+    batch_size, seed = config.training.batch_size, config.seed
+    seen = config.training.steps * min(batch_size, len(rows))
+    step = _step_seconds(model, Loader(store, rows, batch_size, seed)) if timed else None
     depth, width = shape(config)
     return Estimate(
         rung=rung.group,
@@ -82,8 +83,8 @@ def estimate(ladder: Ladder, rung: Rung, places: Places, *, timed: bool) -> Esti
         **parameter_groups(model),
         distinct_events=len(rows.candidate),
         flops_per_request=model.cost(rung.history, config.latency.candidates).flops_per_request,
-        train_flops=round(row_flops(model, loader) * seen),
-        seconds=_step_seconds(model, loader) * config.training.steps if timed else None,
+        train_flops=round(row_flops(model, Loader(store, rows, batch_size, seed)) * seen),
+        seconds=None if step is None else step * config.training.steps,
     )
 
 
@@ -97,11 +98,13 @@ def shape(config: RunConfig) -> tuple[int, int]:
 def _step_seconds(model: Ranker, loader: Loader) -> float:
     """Forward and backward of one batch, without the optimiser."""
     assert isinstance(model, nn.Module)
-    device, seconds = device_of(model), 0.0
+    device = device_of(model)
+    seconds: list[float] = []
     with torch.random.fork_rng():
-        for place, batch in enumerate(islice(iter(loader), 1 + TIMED)):
+        for batch in islice(iter(loader), 1 + TIMED):
             began = time.perf_counter()
             model.loss(batch.to(device)).backward()
-            seconds += (time.perf_counter() - began) * (place > 0)
+            seconds.append(time.perf_counter() - began)
     model.zero_grad(set_to_none=True)
-    return seconds / TIMED
+    warm = seconds[1:] or seconds  # an epoch may be a single batch
+    return sum(warm) / len(warm)

@@ -77,4 +77,5 @@ def _try(ladder: Ladder, rung: Rung, mine: Claims, site: Site) -> bool:
             print(f"{rung.name}: attempt {claim.attempt + 1}", file=sys.stderr, flush=True)  # noqa: T201
             prepare(config.recipe, site.places.raw, site.places.prepared)
             completion.finish(config, site.out / rung.name, site.places)
+            print(f"{rung.name}: finished", file=sys.stderr, flush=True)  # noqa: T201
     return True
