@@ -39,7 +39,8 @@ LADDER = {
         "latency": {"requests": 2, "warmup": 0, "candidates": 5},
     },
     "families": {
-        "hstu": {"model": {"name": "hstu"}, "width": 4, "head_width": 4, "steps": 40, "targets": 99},
+        "hstu": {"model": {"name": "hstu"}, "width": 4, "head_width": 4, "steps": 40,
+                 "targets": 99},
         "dcnv2": {"model": {"name": "dcnv2"}, "width": 2, "steps": 40, "targets": 99},
     },
     "grids": [

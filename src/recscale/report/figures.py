@@ -82,7 +82,7 @@ def frontier(groups: Sequence[Group]) -> go.Figure | None:
             side = _free_side(found, measured, column)
             figure.add_trace(_point(found, column, side), row=1, col=place)
         for budget in budgets:
-            _draw_budget(figure, budget, place)
+            draw_budget(figure, budget, place)
     milliseconds = [ms for found in timed for ms in found.values(P99)] + budgets
     # Room for names beside the outermost points: a third of a factor of ten.
     span = [math.log10(min(milliseconds)) - 0.33, math.log10(max(milliseconds)) + 0.33]
@@ -180,7 +180,7 @@ def _line(events: list[float], values: list[float], name: str, line: dict[str, A
     )
 
 
-def _draw_budget(figure: go.Figure, budget: float, place: int) -> None:
+def draw_budget(figure: go.Figure, budget: float, place: int) -> None:
     """A dashed upright line; on a logarithmic axis texts are placed by the logarithm."""
     number = "" if place == 1 else place  # plotly's name of the first axis has none
     axes = {"xref": f"x{number}", "yref": f"y{number} domain"}
