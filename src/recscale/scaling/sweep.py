@@ -10,13 +10,13 @@ import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import optuna
 import yaml
-from optuna.samplers import GridSampler
 from pydantic import Field
 
 from recscale import completion, configfile
@@ -144,22 +144,28 @@ def _search(  # noqa: PLR0913, one argument for each thing a trial needs
         grid["table_lr"] = config.table_lr
     study = optuna.create_study(
         storage=storage,
-        sampler=GridSampler(grid, seed=0),
         study_name=rung.group,
         load_if_exists=True,
     )
-    found: list[Trial] = []
 
     def objective(trial: optuna.Trial) -> float:
         rates = {name: trial.suggest_float(name, min(v), max(v)) for name, v in grid.items()}
         return _run(config, rungs, rung, rates, out, places)
 
-    study.optimize(objective)  # until the grid is done
-    for trial in study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
-        assert trial.value is not None
-        rates = trial.params
-        found.append(Trial(rung.size, rates["lr"], rates.get("table_lr"), trial.value))
-    return found
+    for values in product(*grid.values()):
+        rates = dict(zip(grid, values, strict=True))
+        if rates not in [trial.params for trial in _complete(study)]:
+            study.enqueue_trial(rates)
+            study.optimize(objective, n_trials=1)
+    return [
+        Trial(rung.size, trial.params["lr"], trial.params.get("table_lr"), trial.value)
+        for trial in _complete(study)
+        if trial.value is not None
+    ]
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
 
 
 def _run(  # noqa: PLR0913, as above
