@@ -111,6 +111,82 @@ TRUNCATION = (
     ),
 )
 
+LADDERS = (
+    Fault(
+        11,
+        "the loss leaves out what the user has seen",
+        "evaluation/protocol.py",
+        "        loss=_losses(scores, of, target),\n",
+        "        loss=_losses(scores.masked_fill(~allowed, -100.0), of, target),\n",
+        (
+            "tests/evaluation/test_protocol.py"
+            "::test_the_softmax_loss_is_over_the_whole_catalogue_whatever_was_seen",
+        ),
+    ),
+    Fault(
+        11,
+        "item vectors are cosines, not logits",
+        "models/generative/retriever.py",
+        "return self.items.unit_table() / self.objective.temperature",
+        "return self.items.unit_table()",
+        (f"{CONTRACT}::test_item_vectors_rank_like_scores",),
+    ),
+    Fault(
+        24,
+        "a rung is taken over without waiting for its lease",
+        "scaling/claims.py",
+        "return now - before[2] > self.lease_seconds",
+        "return True",
+        ("tests/scaling/test_claims.py::test_a_beating_worker_keeps_its_rung",),
+    ),
+    Fault(
+        24,
+        "a finished rung may be claimed again",
+        "scaling/claims.py",
+        'return told["state"] == RELEASED',
+        "return True",
+        ("tests/scaling/test_claims.py::test_a_finished_rung_is_never_claimed_again",),
+    ),
+    Fault(
+        24,
+        "a worker that was taken over goes on",
+        "scaling/claims.py",
+        "                os._exit(LOST)\n",
+        "                pass\n",
+        (
+            "tests/scaling/test_claims.py"
+            "::test_a_worker_that_was_taken_over_ends_before_it_writes_more",
+        ),
+    ),
+    Fault(
+        25,
+        "a forecast may be written after the fact",
+        "scaling/forecast.py",
+        "    if begun:\n",
+        "    if False:\n",
+        ("tests/scaling/test_worker.py::test_nothing_is_forecast_once_a_held_out_rung_was_begun",),
+    ),
+    Fault(
+        25,
+        "held-out rungs are among what laws are fitted to",
+        "scaling/ladder.py",
+        "if rung.group not in held]",
+        "]",
+        (
+            "tests/scaling/test_ladder.py"
+            "::test_smallest_rungs_come_first_and_held_out_ones_are_not_fitted",
+        ),
+    ),
+    Fault(
+        25,
+        "intervals forget that numbers were fitted",
+        "scaling/laws.py",
+        "return len(self.points) - self.form.size",
+        "return len(self.points)",
+        ("tests/scaling/test_laws.py::test_a_linear_law_has_the_textbook_intervals",),
+    ),
+)
+
 NEIGHBOURHOOD = (
     Fault(
         3,
@@ -533,7 +609,9 @@ TOGETHER = (
     ),
 )
 
-FAULTS = (*TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER)
+FAULTS = (
+    *TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *LADDERS
+)  # fmt: skip
 
 
 def main() -> int:

@@ -73,7 +73,7 @@ def _climb(ladder: Ladder, site: Site, jobs: int, as_json: bool) -> None:
     from recscale.scaling import crew, results
 
     records = crew.climb(ladder, site, jobs)
-    told = results.conclusions(ladder, records, site.out)
+    told = results.read(site.out)
     written = page.write(ladder, told, records, site.out)
     if as_json:
         tell({"page": str(written), **told}, as_json)

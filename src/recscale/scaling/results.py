@@ -37,6 +37,12 @@ def write(ladder: Ladder, records: Sequence[Record], out: Path) -> dict[str, Any
     return document
 
 
+def read(out: Path) -> dict[str, Any]:
+    """The content of a ladder's laws.json."""
+    told: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
+    return told
+
+
 def conclusions(ladder: Ladder, records: Sequence[Record], out: Path) -> dict[str, Any]:
     """The content of laws.json."""
     told: dict[str, Any] = {
