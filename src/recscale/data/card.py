@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recscale.data import quality
+from recscale.data import quality, sequences
 from recscale.data.order import by_user_and_time, run_starts, user_codes
 from recscale.data.schema import ITEM, PART, TIME, DataError, Kind, Log
 from recscale.data.split import TEST, TRAIN, VALID, Split, labelled
@@ -115,6 +115,9 @@ def _quality(
     events: pl.DataFrame, items: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> dict[str, float]:
     packed = quality.compression(items, np.random.default_rng(0))
+    lengths = np.diff(np.append(_first_rows(events), events.height))
+    rate = sequences.entropy_rate_bits(items, lengths)
+    steps = sequences.successors(items, lengths, np.random.default_rng(0))
     return {
         "repeat_share": _repeat_share(events, items),
         "item_gini": quality.gini(counts),
@@ -123,6 +126,16 @@ def _quality(
         "zlib_ratio": packed.ordered,
         "zlib_ratio_shuffled": packed.shuffled,
         "order_gain": packed.order_gain,
+        **({} if rate is None else {"entropy_rate_bits": rate}),
+        **(
+            {}
+            if steps is None
+            else {
+                "predictability": steps.ordered,
+                "predictability_shuffled": steps.shuffled,
+                "order_sensitivity": steps.order_sensitivity,
+            }
+        ),
     }
 
 
