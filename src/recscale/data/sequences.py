@@ -18,8 +18,8 @@ def entropy_rate_bits(items: Ints, lengths: Ints) -> float | None:
 
     Lempel-Ziv: n log2(n) over the sum, over all events, of the length of the shortest run that
     begins there and that the past does not hold (Kontoyiannis et al. 1998; Song et al. 2010,
-    Science 327:1018, supplement). Only equality of items enters. A mean over users with two events or more, weighted
-    by their events; of long users the newest events are read.
+    Science 327:1018, supplement). Only equality of items enters. A mean over users
+    with two events or more, weighted by their events; of long users the newest events are read.
     """
     total, events = 0.0, 0
     for stop, length in zip(np.cumsum(lengths), lengths, strict=True):
