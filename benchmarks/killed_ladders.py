@@ -30,7 +30,7 @@ from recscale.pipeline import Places
 from recscale.scaling import ladder
 from recscale.scaling.worker import Site, climb
 
-LEASE = 3.0
+LEASE, RUNGS = 3.0, 22
 LADDER = {
     "run": {
         "data": {"source": "synthetic", "users": 100, "items": 50, "events_per_user": 15},
@@ -75,7 +75,7 @@ def main() -> None:
         json.dumps(
             {
                 "benchmark": "killed_ladders",
-                "rungs": 22,
+                "rungs": RUNGS,
                 "undisturbed_seconds": seconds,
                 "ladders": found,
                 "load_average": os.getloadavg()[0],
@@ -98,9 +98,11 @@ def _disturbed(folder: Path, workers: int, moments: int, seconds: float) -> dict
     generator = random.Random(workers)
     crew = [_start(folder, out) for _ in range(workers)]
     kills, lost, seen = [], 0, {}
-    for _ in range(moments):
-        # Spread over an undisturbed climb; start-up is repeated after each kill.
-        time.sleep(generator.uniform(0.5, 1.5) * seconds / moments)
+    for progress in sorted(generator.sample(range(RUNGS), moments)):
+        # Spread over the climb by what is finished: time alone would hit start-ups on a busy machine.
+        while len(_records(out)) < progress and any(worker.poll() is None for worker in crew):
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, seconds / RUNGS))
         victim = generator.randrange(workers)
         running = crew[victim].poll() is None
         crew[victim].send_signal(signal.SIGKILL)

@@ -137,7 +137,7 @@ LADDERS = (
         "scaling/claims.py",
         "return now - before[2] > self.lease_seconds",
         "return True",
-        ("tests/scaling/test_claims.py::test_a_beating_worker_keeps_its_rung",),
+        ("tests/scaling/test_claims.py::test_a_silent_worker_loses_its_rung_after_a_lease",),
     ),
     Fault(
         24,
