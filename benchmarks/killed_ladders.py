@@ -99,7 +99,7 @@ def _disturbed(folder: Path, workers: int, moments: int, seconds: float) -> dict
     crew = [_start(folder, out) for _ in range(workers)]
     kills, lost, seen = [], 0, {}
     for progress in sorted(generator.sample(range(RUNGS), moments)):
-        # Spread over the climb by what is finished: time alone would hit start-ups on a busy machine.
+        # Spread over the climb by what is finished: time alone would mostly hit start-ups.
         while len(_records(out)) < progress and any(worker.poll() is None for worker in crew):
             time.sleep(0.01)
         time.sleep(generator.uniform(0, seconds / RUNGS))
