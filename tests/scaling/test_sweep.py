@@ -13,7 +13,7 @@ from tests.scaling.conftest import write
 
 
 def trials(size: float, losses: dict[float, float]) -> list[Trial]:
-    return [Trial(size, lr, None, loss) for lr, loss in losses.items()]
+    return [Trial(size, {"lr": lr}, loss) for lr, loss in losses.items()]
 
 
 def test_the_rule_is_a_power_of_the_size():
@@ -52,15 +52,36 @@ def test_a_rate_that_diverged_is_only_worse():
 
 def test_a_sweep_runs_its_grid_once_and_leaves_its_rule(tmp_path: Path):
     write(tmp_path, loss="logloss")
-    settings = {"ladder": "tiny.yaml", "sizes": [1, 2], "history": 4, "lr": [1e-9, 0.03, 1e30]}
+    settings = {"ladder": "tiny.yaml", "sizes": [1, 2], "history": 4}
+    settings["rates"] = {"lr": [1e-9, 0.03, 1e30]}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(settings))
     config, rungs = sweep.load(tmp_path / "sweep.yaml")
     places = Places(tmp_path, tmp_path / "prepared")
     told = sweep.run(config, rungs, tmp_path / "out", places)
     assert len(told["dcnv2"]["trials"]) == 6
-    assert 1e-9 < told["dcnv2"]["lr"]["best"]["1"] < 1e30
+    assert 1e-9 < told["dcnv2"]["rates"]["lr"]["best"]["1"] < 1e30
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("record.json")}
     assert sweep.run(config, rungs, tmp_path / "out", places) == told
     assert {p: p.stat().st_mtime_ns for p in before} == before
     kept = yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())
-    assert kept["dcnv2"]["lr"] == told["dcnv2"]["lr"]
+    assert kept["dcnv2"]["rates"] == told["dcnv2"]["rates"]
+
+
+def test_rates_that_leave_no_inside_are_refused(tmp_path: Path):
+    write(tmp_path)
+    settings = {"ladder": "tiny.yaml", "sizes": [1, 2], "history": 4, "rates": {"lr": [1, 2]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ConfigError, match=r"rates\.lr: want three rising rates"):
+        sweep.load(tmp_path / "sweep.yaml")
+
+
+def test_rates_are_told_apart_each_with_the_best_of_the_other():
+    """On a grid of two rates the loss is the sum of two parabolas, around 2 and 4."""
+    grid = [(a, b) for a in (1.0, 2.0, 4.0) for b in (2.0, 4.0, 8.0)]
+    made = [
+        Trial(size, {"lr": a, "weight_decay": b}, float(a != 2) + float(b != 4))
+        for size in (1, 2)
+        for a, b in grid
+    ]
+    assert sweep.rule(made, "lr").rate == pytest.approx(2)
+    assert sweep.rule(made, "weight_decay").rate == pytest.approx(4)

@@ -9,6 +9,13 @@ from pydantic import Field
 from recscale.configfile import ConfigError, Settings
 
 
+class Power(Settings):
+    """A number at size 1, and the power of the size that it follows."""
+
+    at_one: float = Field(gt=0)
+    power: float = 0.0
+
+
 class Recipe(Settings):
     """How one family grows. Size 1 is what the numbers say; size s is what their powers make of it.
 
@@ -20,10 +27,8 @@ class Recipe(Settings):
     depth: float = Field(default=1, ge=1)  # blocks, cross layers or layers of a tower, rounded
     depth_power: float = Field(default=0.5, ge=0)
     head_width: int = Field(default=16, ge=1)  # one head for each so many
-    lr: float = Field(default=1e-3, gt=0)
-    lr_power: float = -0.5
-    table_lr: float | None = Field(default=None, gt=0)  # null: the tables learn as fast as the rest
-    table_lr_power: float = 0.0
+    # Settings of `training` that follow the size: lr, and where it is set apart that of the tables.
+    rates: dict[str, Power] = {"lr": Power(at_one=1e-3, power=-0.5)}
     steps: int = Field(default=1000, ge=1)
     steps_power: float = 0.0
     # A row is a window of `history` events of which half are new: so many rows hold these targets.
@@ -53,11 +58,8 @@ class Recipe(Settings):
     def training_at(self, size: float, history: int, share: float) -> dict[str, Any]:
         """Steps follow the data, so that every rung goes through its own equally often."""
         steps = max(1, round(self.steps * size**self.steps_power * share))
-        pace: dict[str, Any] = {
+        return {
             "steps": steps,
             "batch_size": max(1, round(2 * self.targets / (history + 1))),
-            "lr": self.lr * size**self.lr_power,
+            **{name: rate.at_one * size**rate.power for name, rate in self.rates.items()},
         }
-        if self.table_lr is not None:
-            pace["table_lr"] = self.table_lr * size**self.table_lr_power
-        return pace

@@ -37,18 +37,16 @@ class SweepConfig(Settings):
     ladder: Path  # beside the sweep's own file
     sizes: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
     history: int = Field(ge=1)
-    lr: Rates = Field(min_length=3)
-    table_lr: Rates = ()  # none: tables learn at the rate of the rest
+    rates: dict[str, Rates] = Field(min_length=1)  # settings of `training` and their grids
     steps: float = Field(default=1.0, gt=0)  # share of a rung's steps that a trial makes
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One rate at one size, and the best validation loss that it led to."""
+    """The rates of one size, and the best validation loss that they led to."""
 
     size: float
-    lr: float
-    table_lr: float | None
+    rates: Mapping[str, float]
     loss: float
 
 
@@ -65,8 +63,9 @@ class Rule:
 def load(path: Path, overrides: Iterable[str] = ()) -> tuple[SweepConfig, LadderConfig]:
     """A sweep and its ladder. Raises ConfigError."""
     config = configfile.load(SweepConfig, path, overrides)
-    if list(config.lr) != sorted(set(config.lr)):
-        raise ConfigError(f"lr: want rising rates, got {config.lr}")
+    for name, values in config.rates.items():
+        if len(values) < 3 or list(values) != sorted(set(values)):
+            raise ConfigError(f"rates.{name}: want three rising rates or more, got {values}")
     return config, ladder.load(path.parent / config.ladder).config
 
 
@@ -83,9 +82,8 @@ def run(config: SweepConfig, rungs: LadderConfig, out: Path, places: Places) -> 
             rung = Rung(family, size, config.history, 1.0, 1.0, 0)
             trials += _search(config, rungs, rung, out, places, storage)
         told[family] = {
-            "lr": _told(rule(trials, "lr")),
-            **({"table_lr": _told(rule(trials, "table_lr"))} if config.table_lr else {}),
-            "trials": [[t.size, t.lr, t.table_lr, t.loss] for t in trials],
+            "rates": {name: _told(rule(trials, name)) for name in config.rates},
+            "trials": [{"size": t.size, **t.rates, "loss": t.loss} for t in trials],
         }
     _write(told, out / BEST)
     return told
@@ -119,7 +117,7 @@ def _profile(trials: Sequence[Trial], rate: str) -> tuple[np.ndarray, np.ndarray
     """The rates in rising order, and the least loss that each was seen with."""
     losses: dict[float, float] = {}
     for trial in trials:
-        at = float(getattr(trial, rate))
+        at = trial.rates[rate]
         losses[at] = min(trial.loss, losses.get(at, np.inf))
     rates = np.array(sorted(losses))
     return rates, np.array([losses[at] for at in rates])
@@ -139,9 +137,7 @@ def _search(  # noqa: PLR0913, one argument for each thing a trial needs
     places: Places,
     storage: optuna.storages.BaseStorage,
 ) -> list[Trial]:
-    grid: dict[str, Sequence[float]] = {"lr": config.lr}
-    if config.table_lr:
-        grid["table_lr"] = config.table_lr
+    grid = config.rates
     study = optuna.create_study(
         storage=storage,
         study_name=rung.group,
@@ -158,7 +154,7 @@ def _search(  # noqa: PLR0913, one argument for each thing a trial needs
             study.enqueue_trial(rates)
             study.optimize(objective, n_trials=1)
     return [
-        Trial(rung.size, trial.params["lr"], trial.params.get("table_lr"), trial.value)
+        Trial(rung.size, trial.params, trial.value)
         for trial in _complete(study)
         if trial.value is not None
     ]
@@ -208,7 +204,7 @@ def best_validation(curve: Path, metric: str) -> float:
 
 def _told(found: Rule) -> dict[str, Any]:
     return {
-        "rate": found.rate,
+        "at_one": found.rate,
         "power": found.power,
         "best": {f"{size:g}": rate for size, rate in found.best.items()},
         "rejected": {f"{size:g}": why for size, why in found.rejected.items()},
