@@ -14,10 +14,13 @@ from recscale.models import (
     DCNv2Config,
     DINConfig,
     DistilledConfig,
+    DLRMConfig,
+    FinalMLPConfig,
     FusionConfig,
     GateConfig,
     HSTUConfig,
     InformedConfig,
+    LongDINConfig,
     PopularityConfig,
     RecentConfig,
     ShortlistConfig,
@@ -25,6 +28,7 @@ from recscale.models import (
     build,
     is_trained,
 )
+from recscale.models.ctr.long_din import SameCategory
 from recscale.models.forgetting import MixtureConfig
 from recscale.models.losses import FullSoftmax
 from recscale.types import Lister, Ranker, Retriever
@@ -37,6 +41,12 @@ TRAINED: dict[str, AnyModelConfig] = {
     "transformer-forgetting": TransformerConfig(width=16, forgetting=MixtureConfig()),
     "din": DINConfig(width=8, attention=8, hidden=(16,)),
     "din-forgetting": DINConfig(width=8, attention=8, hidden=(16,), forgetting=MixtureConfig()),
+    "din-long-simhash": LongDINConfig(width=8, attention=8, hidden=(16,), keep=4),
+    "din-long-category": LongDINConfig(
+        width=8, attention=8, hidden=(16,), keep=4, selection=SameCategory(category="kind")
+    ),
+    "dlrm": DLRMConfig(width=8, hidden=(16,)),
+    "finalmlp": FinalMLPConfig(width=8, hidden=(16,), gate=8),
     "dcnv2": DCNv2Config(width=8, hidden=(16,)),
     "dcnv2-parallel": DCNv2Config(width=8, hidden=(16,), structure="parallel"),
 }

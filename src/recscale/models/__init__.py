@@ -10,6 +10,10 @@ from torch import nn
 
 from recscale.models.ctr.dcnv2 import DCNv2, DCNv2Config
 from recscale.models.ctr.din import DIN, DINConfig
+from recscale.models.ctr.dlrm import DLRM, DLRMConfig
+from recscale.models.ctr.finalmlp import FinalMLP, FinalMLPConfig
+from recscale.models.ctr.long_din import LongDIN, LongDINConfig
+from recscale.models.ctr.pooled import Pooled
 from recscale.models.floors.popularity import Popularity, PopularityConfig
 from recscale.models.floors.recent import Recent, RecentConfig
 from recscale.models.generative.hstu import HSTU, HSTUConfig
@@ -28,13 +32,21 @@ from recscale.models.together.shortlist import Shortlist, ShortlistConfig
 from recscale.types import Catalogue, Ranker, Retriever, Schema
 
 AnySingleConfig = (
-    HSTUConfig | TransformerConfig | DINConfig | DCNv2Config | PopularityConfig | RecentConfig
+    HSTUConfig
+    | TransformerConfig
+    | DINConfig
+    | LongDINConfig
+    | DCNv2Config
+    | DLRMConfig
+    | FinalMLPConfig
+    | PopularityConfig
+    | RecentConfig
 )
 AnyCombinerConfig = FusionConfig | GateConfig | ShortlistConfig | InformedConfig | DistilledConfig
 AnyModelConfig = AnySingleConfig | AnyCombinerConfig
 SingleConfig = Annotated[AnySingleConfig, Field(discriminator="name")]
 ModelConfig = Annotated[AnyModelConfig, Field(discriminator="name")]
-Single = Generative | DIN | DCNv2 | Popularity | Recent
+Single = Generative | DIN | Pooled | Popularity | Recent
 Model = Single | Fusion | Shortlist | Informed | Distilled
 
 
@@ -81,14 +93,30 @@ def _single(config: AnySingleConfig, schema: Schema, catalogue: Catalogue) -> Si
         case TransformerConfig():
             encoder = Transformer(config, schema.history)
             return Generative(encoder, config.objective, config.dropout, schema, catalogue)
-        case DINConfig():
-            return DIN(config, schema, catalogue)
-        case DCNv2Config():
-            return DCNv2(config, schema, catalogue)
+        case DINConfig() | DCNv2Config() | DLRMConfig() | FinalMLPConfig():
+            return _build_click(config, schema, catalogue)
         case PopularityConfig():
             return Popularity(catalogue)
         case RecentConfig():
             return Recent(catalogue)
+
+
+def _build_click(
+    config: DINConfig | DCNv2Config | DLRMConfig | FinalMLPConfig,
+    schema: Schema,
+    catalogue: Catalogue,
+) -> DIN | Pooled:
+    match config:
+        case LongDINConfig():  # before the settings that it extends
+            return LongDIN(config, schema, catalogue)
+        case DINConfig():
+            return DIN(config, schema, catalogue)
+        case DLRMConfig():
+            return DLRM(config, schema, catalogue)
+        case FinalMLPConfig():
+            return FinalMLP(config, schema, catalogue)
+        case DCNv2Config():
+            return DCNv2(config, schema, catalogue)
 
 
 def is_trained(model: nn.Module) -> bool:
