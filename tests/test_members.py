@@ -71,6 +71,16 @@ def test_a_comparison_trains_no_member_twice(cli: Cli, files: Path):
     assert pair["train"]["seconds"] > sum(part["train"]["seconds"] for part in parts)
 
 
+def test_a_record_from_before_a_setting_was_there_still_counts(cli: Cli, files: Path):
+    cli("compare", "hstu.yaml", "--out", "out", "--seeds", "1")
+    old = read(files / "out" / "hstu-s0")
+    del old["config"]["training"]["part"], old["config"]["members"]
+    record.write(old, files / "out" / "hstu-s0")
+    told = cli("compare", "hstu.yaml", "--out", "out", "--seeds", "2")
+    assert "hstu-s0" not in told.stderr  # not trained again
+    assert "| hstu | 2 |" in told.stdout
+
+
 def test_a_run_of_other_settings_or_seed_is_no_member(cli: Cli, files: Path):
     cli("train", "hstu.yaml", "--out", "out/other", "training.lr=0.01")
     cli("train", "hstu.yaml", "--out", "out/seed", "seed=1")

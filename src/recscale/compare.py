@@ -71,7 +71,11 @@ def run_all(
             _run_apart({folder: runs[folder] for folder in chosen}, places, jobs)
     for folder in missing if jobs > 1 else ():
         pipeline.latency(folder, places, {})
-    return [record.read(folder) for folder in runs]
+    # With every setting named: a record may be from before one of them, at its default, was there.
+    return [
+        {**record.read(folder), "config": config.model_dump(mode="json")}
+        for folder, config in runs.items()
+    ]
 
 
 def _run_apart(runs: dict[Path, RunConfig], places: pipeline.Places, jobs: int) -> None:
