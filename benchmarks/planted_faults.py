@@ -301,6 +301,14 @@ LEAKS = (
     ),
     Fault(
         5,
+        "a long history is searched beyond the prefix",
+        "models/ctr/long_din.py",
+        "place >= prefix[:, None]",
+        "place > prefix[:, None]",
+        (f"{FUTURE}[exposures-din-long-simhash]", f"{FUTURE}[positives-din-long-category]"),
+    ),
+    Fault(
+        5,
         "the last-seen floor looks one event ahead",
         "models/floors/recent.py",
         "pair * size + ahead.prefix",
