@@ -63,6 +63,18 @@ def test_the_best_weights_are_kept_aside(tmp_path: Path):
     assert not torch.equal(best["weight"], model.weight)
 
 
+def test_the_rate_warms_up_and_ends_at_nothing():
+    paces = {
+        name: [
+            TrainingConfig(steps=6, warmup_steps=2, schedule=name).pace(step) for step in range(7)
+        ]
+        for name in ("constant", "linear", "cosine")
+    }
+    assert paces["constant"] == [0.5, 1, 1, 1, 1, 1, 1]
+    assert paces["linear"] == [0.5, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert paces["cosine"] == pytest.approx([0.5, 1, 1, 0.8536, 0.5, 0.1464, 0], abs=1e-4)
+
+
 def test_the_curve_has_a_line_for_each_validation(tmp_path: Path):
     train(tmp_path, [0.1, 0.2, 0.3], steps=3)
     with (tmp_path / "events.csv").open() as file:

@@ -35,17 +35,14 @@ class Task(lightning.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear warm-up."""
+        """AdamW at the pace that the settings ask for."""
         optimiser = torch.optim.AdamW(
             self.parameters(),
             lr=self.config.lr,
             betas=BETAS,
             weight_decay=self.config.weight_decay,
         )
-        ramp = max(1, self.config.warmup_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: min(1.0, (step + 1) / ramp)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.config.pace)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
