@@ -20,7 +20,9 @@ from recscale.models import (
     GateConfig,
     HSTUConfig,
     InformedConfig,
+    LinearConfig,
     LongDINConfig,
+    MixerConfig,
     PopularityConfig,
     RecentConfig,
     ShortlistConfig,
@@ -29,13 +31,18 @@ from recscale.models import (
     is_trained,
 )
 from recscale.models.ctr.long_din import SameCategory
-from recscale.models.forgetting import MixtureConfig
+from recscale.models.forgetting import MixtureConfig, NoForgettingConfig
 from recscale.models.losses import FullSoftmax
 from recscale.types import Lister, Ranker, Retriever
 
 TRAINED: dict[str, AnyModelConfig] = {
     "hstu": HSTUConfig(width=16),
     "hstu-forgetting": HSTUConfig(width=16, forgetting=MixtureConfig()),
+    "hstu-by-past": HSTUConfig(width=16, divide_by="past"),
+    "mixer": MixerConfig(width=16),
+    "mixer-forgetting": MixerConfig(width=16, forgetting=MixtureConfig()),
+    "linear": LinearConfig(width=16, forgetting=NoForgettingConfig()),
+    "linear-forgetting": LinearConfig(width=16),
     "transformer": TransformerConfig(width=16),
     "transformer-full": TransformerConfig(width=16, objective=FullSoftmax()),
     "transformer-forgetting": TransformerConfig(width=16, forgetting=MixtureConfig()),
@@ -64,8 +71,11 @@ COMBINED: dict[str, tuple[AnyModelConfig, list[AnyModelConfig]]] = {
     "distilled-hstu": (DistilledConfig(student=TRAINED["hstu"]), [DIN]),
 }
 DOTS = {"fusion": 1, "fusion-alike": 2, "gate": 1, "distilled-hstu": 1}  # generative models inside
-RETRIEVERS = [name for name in TRAINED if name.startswith(("hstu", "transformer"))]
-CLOCKED = [name for name in TRAINED if name.startswith("hstu") or "forgetting" in name]
+GENERATIVE = ("hstu", "transformer", "mixer", "linear")
+RETRIEVERS = [name for name in TRAINED if name.startswith(GENERATIVE)]
+CLOCKED = [
+    name for name in TRAINED if name.startswith(("hstu", "mixer")) or name.endswith("forgetting")
+]
 
 every_model = pytest.mark.parametrize("name", [*TRAINED, *FLOORS, *COMBINED])
 trained = pytest.mark.parametrize("name", TRAINED)

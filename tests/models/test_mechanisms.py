@@ -13,10 +13,20 @@ from recscale.models.ctr.attention import AttentionUnit
 from recscale.models.ctr.dcnv2 import Crosses
 from recscale.models.forgetting import MixtureConfig, NoForgetting, NoForgettingConfig
 from recscale.models.generative.attention import pairs
-from recscale.models.generative.bias import RelativeBias, entries
+from recscale.models.generative.bias import RelativeBias, entries, lookup
 from recscale.models.generative.hstu import Block, HSTUConfig
 from recscale.models.tower import linear
 from tests.models.plain import attend
+
+
+def test_lookup_has_the_gradient_of_plain_indexing():
+    table = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    index = torch.tensor([[0, 3, 3], [5, 0, 3]], dtype=torch.int32)
+    weight = torch.randn(2, 3, dtype=torch.float64)
+    (fast,) = torch.autograd.grad((lookup(table, index) * weight).sum(), table)
+    (plain,) = torch.autograd.grad((table[index.long()] * weight).sum(), table)
+    torch.testing.assert_close(lookup(table, index), table[index.long()])
+    torch.testing.assert_close(fast, plain)
 
 
 def test_bias_adds_position_and_time_and_hides_the_future():

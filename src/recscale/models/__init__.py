@@ -17,7 +17,9 @@ from recscale.models.ctr.pooled import Pooled
 from recscale.models.floors.popularity import Popularity, PopularityConfig
 from recscale.models.floors.recent import Recent, RecentConfig
 from recscale.models.generative.hstu import HSTU, HSTUConfig
-from recscale.models.generative.retriever import Generative
+from recscale.models.generative.linear import LinearConfig, LinearState
+from recscale.models.generative.mixer import Mixer, MixerConfig
+from recscale.models.generative.retriever import Encoder, Generative
 from recscale.models.generative.transformer import Transformer, TransformerConfig
 from recscale.models.together.distilled import Distilled, DistilledConfig, DistilledRetriever
 from recscale.models.together.fusion import (
@@ -31,9 +33,9 @@ from recscale.models.together.informed import Informed, InformedConfig
 from recscale.models.together.shortlist import Shortlist, ShortlistConfig
 from recscale.types import Catalogue, Ranker, Retriever, Schema
 
+GenerativeConfig = HSTUConfig | TransformerConfig | MixerConfig | LinearConfig
 AnySingleConfig = (
-    HSTUConfig
-    | TransformerConfig
+    GenerativeConfig
     | DINConfig
     | LongDINConfig
     | DCNv2Config
@@ -87,11 +89,8 @@ def build(
 
 def _single(config: AnySingleConfig, schema: Schema, catalogue: Catalogue) -> Single:
     match config:
-        case HSTUConfig():
-            encoder = HSTU(config, schema.history)
-            return Generative(encoder, config.objective, config.dropout, schema, catalogue)
-        case TransformerConfig():
-            encoder = Transformer(config, schema.history)
+        case HSTUConfig() | TransformerConfig() | MixerConfig() | LinearConfig():
+            encoder = build_encoder(config, schema.history)
             return Generative(encoder, config.objective, config.dropout, schema, catalogue)
         case DINConfig() | DCNv2Config() | DLRMConfig() | FinalMLPConfig():
             return _build_click(config, schema, catalogue)
@@ -117,6 +116,19 @@ def _build_click(
             return FinalMLP(config, schema, catalogue)
         case DCNv2Config():
             return DCNv2(config, schema, catalogue)
+
+
+def build_encoder(config: GenerativeConfig, history: int) -> Encoder:
+    """Histories in, a state after each event out."""
+    match config:
+        case HSTUConfig():
+            return HSTU(config, history)
+        case TransformerConfig():
+            return Transformer(config, history)
+        case MixerConfig():
+            return Mixer(config, history)
+        case LinearConfig():
+            return LinearState(config, history)
 
 
 def is_trained(model: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recscale.models import jagged
 from recscale.models.generative.incremental import Extend, Kept, extension
+from recscale.models.generative.linear import LinearKept
 from recscale.models.generative.retriever import Generative
 from recscale.models.generative.stored import Precision
 from recscale.types import Batch, Candidates, History, Ranker
@@ -83,7 +84,7 @@ class State:
     """Where a user's events led an encoder."""
 
     newest: Tensor  # [1, D]
-    kept: Kept
+    kept: Kept | LinearKept
 
     @property
     def nbytes(self) -> int:

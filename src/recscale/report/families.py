@@ -8,6 +8,8 @@ from typing import Any
 FAMILY = {
     "hstu": "generative",
     "transformer": "generative",
+    "mixer": "generative",
+    "linear": "generative",
     "din": "ctr",
     "din_long": "ctr",
     "dcnv2": "ctr",

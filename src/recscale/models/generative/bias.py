@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -31,3 +33,30 @@ class RelativeBias(nn.Module):
 def entries(buckets: Tensor, distance: Tensor, history: int) -> Tensor:
     """Time buckets [b, l, n], distance [l, n] in events, negative ahead -> entries of the table."""
     return buckets + torch.where(distance < 0, history, distance) * BUCKETS
+
+
+class Lookup(torch.autograd.Function):
+    """table[index] for a table of numbers, with a histogram as its gradient.
+
+    PyTorch's own gradient adds one element at a time, and took 40 % of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
+        """table [M], index [...] int -> [...]."""
+        ctx.save_for_backward(index)
+        ctx.size = len(table)
+        return table.index_select(0, index.flatten()).view(index.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        """Sum of the gradient over every place that reads an entry."""
+        (index,) = ctx.saved_tensors
+        (grad,) = grad_outputs
+        total = torch.bincount(index.flatten(), weights=grad.flatten(), minlength=ctx.size)
+        return total.to(grad.dtype), None
+
+
+def lookup(table: Tensor, index: Tensor) -> Tensor:
+    """table [M], index [...] int -> [...]."""
+    return cast(Tensor, Lookup.apply(table, index))

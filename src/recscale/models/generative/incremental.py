@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 from recscale.models.clock import age_seconds, bucket
 from recscale.models.generative import hstu, transformer
 from recscale.models.generative.hstu import HSTU
+from recscale.models.generative.linear import LinearKept, LinearState
 from recscale.models.generative.stored import Precision, Stored, nothing
 from recscale.models.generative.transformer import Transformer
 
@@ -33,7 +35,7 @@ class Kept:
         return sum(part.nbytes for part in (self.time, *self.keys, *self.values))
 
 
-Extend = Callable[[Tensor, Tensor, Kept | None], tuple[Tensor, Kept]]
+Extend = Callable[[Tensor, Tensor, Any], tuple[Tensor, Kept | LinearKept]]
 
 
 def extension(encoder: object, precision: Precision = "float32") -> Extend | None:
@@ -48,6 +50,8 @@ def extension(encoder: object, precision: Precision = "float32") -> Extend | Non
             return lambda x, time, kept: _extend_transformer(
                 encoder, x, _Past(time, kept, precision)
             )
+        case LinearState():
+            return encoder.extend
         case _:
             return None
 

@@ -11,13 +11,15 @@ from recscale.models.clock import Gap
 from recscale.models.counting import cost, linear_flops
 from recscale.models.fields import Fields
 from recscale.models.generative.hstu import HSTU
+from recscale.models.generative.linear import LinearState
+from recscale.models.generative.mixer import Mixer
 from recscale.models.generative.transformer import Transformer
 from recscale.models.items import Items
 from recscale.models.losses import FullSoftmax, SampledSoftmax, retrieval_loss
 from recscale.models.tower import HIDDEN, tower
 from recscale.types import Batch, Catalogue, Cost, History, Schema
 
-Encoder = HSTU | Transformer
+Encoder = HSTU | Transformer | Mixer | LinearState
 
 
 class Answer(nn.Module):
