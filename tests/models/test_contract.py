@@ -32,7 +32,7 @@ from recscale.models import (
 )
 from recscale.models.ctr.long_din import SameCategory
 from recscale.models.forgetting import MixtureConfig, NoForgettingConfig
-from recscale.models.losses import FullSoftmax
+from recscale.models.losses import CalibratedBinary, FullSoftmax, MixedSoftmax
 from recscale.types import Lister, Ranker, Retriever
 
 TRAINED: dict[str, AnyModelConfig] = {
@@ -45,6 +45,8 @@ TRAINED: dict[str, AnyModelConfig] = {
     "linear-forgetting": LinearConfig(width=16),
     "transformer": TransformerConfig(width=16),
     "transformer-full": TransformerConfig(width=16, objective=FullSoftmax()),
+    "transformer-mixed": TransformerConfig(width=16, objective=MixedSoftmax()),
+    "transformer-gbce": TransformerConfig(width=16, objective=CalibratedBinary()),
     "transformer-forgetting": TransformerConfig(width=16, forgetting=MixtureConfig()),
     "din": DINConfig(width=8, attention=8, hidden=(16,)),
     "din-forgetting": DINConfig(width=8, attention=8, hidden=(16,), forgetting=MixtureConfig()),

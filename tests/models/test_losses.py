@@ -9,10 +9,15 @@ from recscale.models.contrast import contrast
 from recscale.models.ctr.clicks import click_loss, with_negatives
 from recscale.models.items import Items
 from recscale.models.losses import (
+    CalibratedBinary,
     FullSoftmax,
+    MixedSoftmax,
     SampledSoftmax,
+    calibrated_binary,
     draw,
+    expected_draws,
     full_softmax,
+    mixed_softmax,
     retrieval_loss,
     sampled_softmax,
 )
@@ -69,7 +74,10 @@ def test_a_softmax_piece_by_piece_is_the_plain_one_with_its_gradients(size, monk
     torch.testing.assert_close(fast, slow)
 
 
-@pytest.mark.parametrize("objective", [FullSoftmax(), SampledSoftmax()])
+OBJECTIVES = [FullSoftmax(), SampledSoftmax(), MixedSoftmax(), CalibratedBinary()]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_targets_outside_the_vocabulary_are_ignored(objective, items):
     query, target = queries(3), torch.tensor([4, 1, 9])
     torch.manual_seed(0)
@@ -134,3 +142,39 @@ def test_an_item_is_its_id_and_its_features(items, world):
 def test_an_id_outside_its_vocabulary_is_named(items):
     with pytest.raises(ValueError, match="item has 40, got 7 to 40"):
         items.fields.tables(torch.tensor([[40, 7], [2, 2]]))
+
+
+def test_draws_are_expected_by_size_and_by_popularity(items, world):
+    objective = MixedSoftmax(uniform=19, in_batch=100)
+    popularity = world.catalogue.popularity.clamp(min=1).float()
+    found = expected_draws(objective, torch.tensor([5, 9]), items)
+    expected = 19 / 38 + 100 * popularity[[5, 9]] / popularity[2:].sum()
+    torch.testing.assert_close(found, expected)
+
+
+def test_corrected_draws_estimate_the_sum_over_all_items(items):
+    """Of targets that are as popular as the catalogue says, whichever the mix."""
+    target = torch.repeat_interleave(ALL, (items.share[2:] * 10_000).round().long())
+    query = queries(1).expand(len(target), -1) / 0.5
+    full = full_softmax(query, target, items.unit_table())
+    for uniform, in_batch in [(20_000, 0), (10_000, 10_000), (0, 20_000)]:
+        torch.manual_seed(0)
+        objective = MixedSoftmax(uniform=uniform, in_batch=in_batch)
+        mixed = mixed_softmax(objective, query, target, items)
+        torch.testing.assert_close(mixed, full, rtol=0.01, atol=0)
+
+
+def test_binary_calibration_weighs_the_positive(items):
+    query, target, negatives = queries(1), torch.tensor([5]), torch.tensor([9, 5, 20])
+    vectors = items.unit_table()
+    yes = F.softplus(-(query @ vectors[5])).sum()
+    no = F.softplus(query @ vectors[[9, 20]].T).sum()
+    plain_loss = calibrated_binary(0.0, query, target, negatives, items)
+    torch.testing.assert_close(plain_loss, yes + no)
+    calibrated = calibrated_binary(1.0, query, target, negatives, items)
+    torch.testing.assert_close(calibrated, 3 / 37 * yes + no)  # three of 37 rivals are drawn
+
+
+def test_a_softmax_against_nothing_is_refused():
+    with pytest.raises(ValueError, match="both 0"):
+        MixedSoftmax(uniform=0, in_batch=0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recscale.models.embedding import Bags
 from recscale.models.fields import Fields
-from recscale.types import Catalogue, Lists, Schema
+from recscale.types import UNSEEN, Catalogue, Lists, Schema
 
 
 class Items(nn.Module):
@@ -22,6 +22,7 @@ class Items(nn.Module):
     frozen: Tensor  # [V, sum of sizes] vectors of all vector features, side by side
     values: Tensor  # lists of all items for the first list feature, then the next
     offsets: Tensor  # [Fm * V + 1]
+    share: Tensor  # [V] of the positive events in training
 
     def __init__(self, schema: Schema, catalogue: Catalogue, width: int) -> None:
         super().__init__()
@@ -42,6 +43,9 @@ class Items(nn.Module):
         values, offsets = _chain([catalogue.multi[feature.name] for feature in lists])
         self.register_buffer("values", values)
         self.register_buffer("offsets", offsets)
+        popularity = catalogue.popularity.clamp(min=1).float()
+        popularity[: UNSEEN + 1] = 0
+        self.register_buffer("share", popularity / popularity.sum(), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """[R] -> [R, D]."""

@@ -15,7 +15,7 @@ from recscale.models.generative.linear import LinearState
 from recscale.models.generative.mixer import Mixer
 from recscale.models.generative.transformer import Transformer
 from recscale.models.items import Items
-from recscale.models.losses import FullSoftmax, SampledSoftmax, retrieval_loss
+from recscale.models.losses import AnyObjective, retrieval_loss
 from recscale.models.tower import HIDDEN, tower
 from recscale.types import Batch, Catalogue, Cost, History, Schema
 
@@ -51,7 +51,7 @@ class Generative(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        objective: FullSoftmax | SampledSoftmax,
+        objective: AnyObjective,
         dropout: float,
         schema: Schema,
         catalogue: Catalogue,
