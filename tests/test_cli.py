@@ -127,6 +127,10 @@ def test_latency_under_load_says_where_the_time_goes(cli: Cli, config: Path):
     assert found["peak_memory_mb"] > 0
     highest = json.loads(cli(*words, "--search", "--json").stdout.splitlines()[-1])
     assert highest["throughput_rps"] > 0
+    cli(*words, "--states", "anew")
+    record = json.loads((config.parent / "run" / "record.json").read_text())
+    assert [one["states"] for one in record["load"]["trials"]] == ["kept", "anew"]
+    assert "loop" not in record["latency"]
     cli(*words[:-1], "0.000001", code=1)
     cli("latency", "run", "--search", "--budget-ms", "0.000001", "--requests", "5", code=2)
     assert "--rate" in cli("latency", "run", "--rate", "-1", code=2).stderr

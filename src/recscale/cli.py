@@ -138,6 +138,8 @@ def latency(
     rate: Annotated[float | None, typer.Option(help="Requests a second that come anyway.")] = None,
     search: Annotated[bool, typer.Option("--search", help="Find the rate within budget.")] = False,
     states: Annotated[str | None, typer.Option(help="kept or anew, of users under load.")] = None,
+    window: Annotated[str | None, typer.Option(help="newest or half, once it is full.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of kept keys and values.")] = None,
     data: Data = None,
     prepared: Prepared = PREPARED,
     as_json: Json = False,
@@ -150,12 +152,16 @@ def latency(
     from recscale.serving.latency import Load
 
     asked = {"budget_ms": budget_ms, "percentile": percentile, "candidates": candidates}
-    asked |= {"history": history, "requests": requests, "states": states}
+    asked |= {"history": history, "requests": requests, "states": states, "window": window}
+    asked |= {"precision": precision}
     changes = {name: value for name, value in asked.items() if value is not None}
     if rate is not None and rate <= 0:
         raise ValueError(f"--rate: want more than 0 requests a second, got {rate:g}")
-    load = Load(rate, search) if search or rate is not None else None
-    measured = pipeline.latency(run, _places(data, prepared), changes, load)["latency"]
+    places = _places(data, prepared)
+    if search or rate is not None:
+        measured = pipeline.load(run, places, changes, Load(rate, search))
+    else:
+        measured = pipeline.latency(run, places, changes)
     _tell(measured, as_json)
     raise typer.Exit(0 if measured["within_budget"] else 1)
 

@@ -26,8 +26,8 @@ from recscale.features.prepare import prepare, summary
 from recscale.features.requests import Rows
 from recscale.features.store import Store, open_store, schema_to_json
 from recscale.models.counting import parameter_groups
-from recscale.serving import latency as timing
 from recscale.serving import trial
+from recscale.serving.latency import LatencyConfig, Load
 from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
@@ -104,20 +104,27 @@ def evaluate(folder: Path, places: Places) -> Record:
     return found
 
 
-def latency(
-    folder: Path, places: Places, changes: dict[str, Any], load: timing.Load | None = None
-) -> Record:
-    """Time a trained run again, with other latency settings; the record's latency is replaced.
-
-    Without a load one request follows the other, as in training's record.
-    """
+def latency(folder: Path, places: Places, changes: dict[str, Any]) -> dict[str, Any]:
+    """Time a trained run again, with other latency settings; the record's latency is replaced."""
     config, store, model = reopen(folder, places)
-    raw = {**config.latency.model_dump(), **changes}
-    asked = configfile.check(timing.LatencyConfig, raw)
     found = {**_old_record(folder, config, store, model)}
-    found["latency"] = trial.timed(model, store, asked, load)
+    found["latency"] = trial.timed(model, store, _asked(config, changes))
     record.write(found, folder)
-    return found
+    return found["latency"]
+
+
+def load(folder: Path, places: Places, changes: dict[str, Any], asked: Load) -> dict[str, Any]:
+    """Time a trained run under a load; the record keeps the last trial of each kind."""
+    config, store, model = reopen(folder, places)
+    found = {**_old_record(folder, config, store, model)}
+    measured = trial.timed(model, store, _asked(config, changes), asked)
+    trials = trial.replace_same(found.get("load", {}).get("trials", []), measured)
+    record.write({**found, "load": {"trials": trials}}, folder)
+    return measured
+
+
+def _asked(config: RunConfig, changes: dict[str, Any]) -> LatencyConfig:
+    return configfile.check(LatencyConfig, {**config.latency.model_dump(), **changes})
 
 
 def _store(config: RunConfig, places: Places) -> Store:

@@ -34,7 +34,7 @@ REQUIRED: Mapping[str, type] = {
     "data.digest": str,
     "machine": dict,
 }
-PARTS = ("data", "cost", "train", "metrics", "latency")
+PARTS = ("data", "cost", "train", "metrics", "latency", "load")
 
 
 class RecordError(ValueError):

@@ -41,7 +41,7 @@ def quality(groups: Sequence[Group]) -> go.Figure | None:
     columns = _panels(groups, PANELS)
     if not columns:
         return None
-    figure = _panelled([column.title for column in columns], shared_yaxes=True)
+    figure = panelled([column.title for column in columns], shared_yaxes=True)
     for place, column in enumerate(columns, start=1):
         for found in reversed(groups):
             spread, values = found.spread(column.key), found.values(column.key)
@@ -75,7 +75,7 @@ def frontier(groups: Sequence[Group]) -> go.Figure | None:
     if not columns:
         return None
     budgets = sorted({budget for found in timed for budget in found.values("latency.budget_ms")})
-    figure = _panelled([f"{column.title} against p99" for column in columns])
+    figure = panelled([f"{column.title} against p99" for column in columns])
     for place, column in enumerate(columns, start=1):
         measured = [found for found in timed if found.values(column.key)]
         for found in measured:
@@ -100,7 +100,7 @@ def training(groups: Sequence[Group], folders: Mapping[str, Path]) -> go.Figure 
     if not curves:
         return None
     metrics = sorted({curve.metric for curve in curves})
-    figure = _panelled(["training loss", f"validation {', '.join(metrics)}"])
+    figure = panelled(["training loss", f"validation {', '.join(metrics)}"])
     alike: dict[str, int] = {}  # models of one family differ by their dash
     for model in groups:
         dash = DASHES[alike.get(model.family, 0) % len(DASHES)]
@@ -138,7 +138,8 @@ def _panels(groups: Sequence[Group], titles: Sequence[str]) -> list[Column]:
     return [column for column in present(groups, HEADLINE) if column.title in titles]
 
 
-def _panelled(titles: list[str], *, shared_yaxes: bool = False) -> go.Figure:
+def panelled(titles: list[str], *, shared_yaxes: bool = False) -> go.Figure:
+    """Empty panels side by side, in the look of the page."""
     figure = make_subplots(
         rows=1,
         cols=len(titles),

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from recscale.report import combined, curves, differences, figures, tables
+from recscale.report import combined, curves, differences, figures, load, tables
 from recscale.report.families import COLOUR
 from recscale.report.groups import BEHAVIOUR, RANKING, RETRIEVAL, Group, get, group, present
 from recscale.types import Record
@@ -71,6 +71,13 @@ def _plots(groups: Sequence[Group], folders: Mapping[str, Path]) -> list[str]:
             "Quality and latency",
             "One request at a time. Left of the dashed line a model keeps its budget.",
             _figure(figures.frontier(groups), "frontier", _key(groups)),
+        ),
+        _section(
+            "Under load",
+            "Requests as they come, a point a trial: what was kept of users, in which precision. "
+            "Only serving that gives evaluation's scores has evaluation's quality; the rest is "
+            "not drawn.",
+            _figure(load.frontier(groups), "load", _key(groups)),
         ),
         _section(
             "Training",

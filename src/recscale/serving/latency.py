@@ -24,6 +24,7 @@ from scipy.stats import binom
 from recscale.configfile import Settings
 from recscale.evaluation.catalogue import one_candidate_each
 from recscale.evaluation.inference import inference
+from recscale.models.generative.stored import Precision
 from recscale.types import Batch, Lister, Ranker
 
 PERCENTILES = (50, 90, 95, 99, 99.9)
@@ -51,6 +52,7 @@ class LatencyConfig(Settings):
     # In an open loop alone: what the engine holds of users when their request comes.
     states: Literal["kept", "anew"] = "kept"
     window: Literal["newest", "half"] = "newest"
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True, slots=True)

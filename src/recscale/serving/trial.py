@@ -7,7 +7,7 @@ just did something. What happened before is known to the engine, its state kept 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from recscale.types import UNSEEN, History, Ranker
 STAGES = ("features", "encode", "score", "topk")
 TOP = 10  # items of the list that a request ends in
 SEED = 0
+KIND = ("rate_rps", "states", "window", "precision", "candidates", "history", "percentile")
 STEPS = 5  # of the bisection: the rate is then known to a few per cent
 
 
@@ -73,8 +74,11 @@ class Trial:
 
     def _engine(self) -> Engine:
         """A new one that knows each visitor's past, and their state where states are kept."""
-        room = 2**20 if self.config.states == "kept" else 0
-        config = EngineConfig(states_mib=room, events_mib=2**20, window=self.config.window)
+        asked = self.config
+        room = 2**20 if asked.states == "kept" else 0
+        config = EngineConfig(
+            states_mib=room, events_mib=2**20, window=asked.window, precision=asked.precision
+        )
         engine = Engine(self.model, self.schema, config)
         for visit in self.visits:
             engine.append(visit.request.user, visit.past)
@@ -132,11 +136,18 @@ def _at(trial: Trial, rate: float) -> dict[str, Any]:
         "rate_rps": rate,
         "states": config.states,
         "window": config.window,
+        "precision": config.precision,
         "stages_ms": {name: _split(values) for name, values in stages.items()},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "candidates": config.candidates,
         "history": max(len(v.past.time) + len(v.event.time) for v in trial.visits),
     }
+
+
+def replace_same(trials: Sequence[dict[str, Any]], last: dict[str, Any]) -> list[dict[str, Any]]:
+    """`trials` with the last one at the end, in place of an earlier one of its kind."""
+    others = [old for old in trials if any(old[key] != last[key] for key in KIND)]
+    return [*others, last]
 
 
 def throughput(trial: Trial) -> float | None:
