@@ -617,9 +617,106 @@ TOGETHER = (
     ),
 )
 
+<<<<<<< HEAD
 FAULTS = (
     *TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *LADDERS
 )  # fmt: skip
+=======
+INTERLEAVED = "tests/serving/test_engine.py::test_served_equals_offline_after_any_interleaving"
+BATCHER = "tests/serving/test_batcher.py"
+
+SERVING = (
+    Fault(
+        9,
+        "an event of the request's own moment is served as history",
+        "serving/past.py",
+        "torch.searchsorted(self.events.time, time)",
+        "torch.searchsorted(self.events.time, time, right=True)",
+        (f"{INTERLEAVED}[recent]",),
+    ),
+    Fault(
+        9,
+        "a state goes on when the window has moved",
+        "serving/engine.py",
+        "if kept is not None and kept.start == start:",
+        "if kept is not None:",
+        (
+            f"{INTERLEAVED}[hstu]",
+            f"{INTERLEAVED}[din]",
+        ),
+    ),
+    Fault(
+        9,
+        "a state is read that lacks the newest events",
+        "serving/engine.py",
+        "if kept is not None and kept.stop == past.total:",
+        "if kept is not None:",
+        (
+            f"{INTERLEAVED}[hstu]",
+            f"{INTERLEAVED}[dcnv2]",
+        ),
+    ),
+    Fault(
+        9,
+        "events that come together see each other's future",
+        "models/generative/incremental.py",
+        "self.visible = self.distance >= 0",
+        "self.visible = self.distance >= -len(place)",
+        (
+            f"{INTERLEAVED}[hstu]",
+            f"{INTERLEAVED}[transformer]",
+        ),
+    ),
+    Fault(
+        9,
+        "kept levels forget the step of their event",
+        "models/generative/stored.py",
+        "step = more.abs().amax(-1, keepdim=True) / self.most",
+        "step = more.abs().amax().expand_as(more[..., :1]) / self.most",
+        ("tests/models/test_stored.py::test_events_kept_one_by_one_are_as_if_kept_at_once[int8]",),
+    ),
+    Fault(
+        9,
+        "items of a later chunk get the ids of the first one",
+        "serving/index.py",
+        "place + start",
+        "place + FIRST",
+        (
+            "tests/serving/test_index.py"
+            "::test_chunks_of_any_size_find_what_one_sort_of_all_items_finds[7]",
+        ),
+    ),
+    Fault(
+        9,
+        "latency counts from when the server got to it",
+        "serving/openloop.py",
+        "queue[place] = 1e3 * (begun - due)",
+        "queue[place] = 0.0",
+        ("tests/serving/test_openloop.py::test_latency_counts_from_the_moment_a_request_was_due",),
+    ),
+    Fault(
+        9,
+        "work that came too late leaves the server busy for ever",
+        "serving/batcher.py",
+        "            self._running = 0\n",
+        "            self._running = len(jobs) - len(alive)\n",
+        (
+            f"{BATCHER}::test_a_job_whose_time_ran_out_while_it_waited_is_not_run"
+            "_and_the_next_one_is",
+        ),
+    ),
+    Fault(
+        9,
+        "everybody is accepted",
+        "serving/batcher.py",
+        "busy = self._jobs or self._running",
+        "busy = False",
+        (f"{BATCHER}::test_what_would_be_too_late_is_refused_and_told_when_to_come_back",),
+    ),
+)
+
+FAULTS = (*TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *SERVING)
+>>>>>>> 202755c (Planted faults of serving; interleavings that fill a window are always tried)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recscale.models import build
@@ -87,6 +87,12 @@ def close(left: torch.Tensor, right: torch.Tensor) -> None:
 APPEND = st.tuples(st.just("append"), st.sampled_from("abc"), st.integers(1, 9))
 SCORE = st.tuples(st.just("score"), st.sampled_from("abc"), st.integers(1, 9))
 TIED = st.tuples(st.just("tied"), st.sampled_from("abc"), st.integers(1, 3))
+# A state is kept, gone on with, and its window fills up and moves: nothing that chance must find.
+FULL = [
+    *[("append", "a", 5), ("score", "a", 4), ("append", "a", 2), ("score", "a", 4)],
+    *[("append", "a", 9), ("score", "a", 3), ("append", "a", 1), ("score", "a", 3)],
+    *[("append", "a", 9), ("score", "a", 3), ("tied", "a", 3), ("score", "a", 3)],
+]
 FORGET = st.tuples(st.just("forget"), st.sampled_from("abc"), st.just(0))
 
 
@@ -98,6 +104,8 @@ FORGET = st.tuples(st.just("forget"), st.sampled_from("abc"), st.just(0))
     room=st.sampled_from([0.0, 0.012, 1.0]),
     window=st.sampled_from(["newest", "half"]),
 )
+@example(steps=FULL, exposures=False, room=1.0, window="newest")
+@example(steps=FULL, exposures=True, room=1.0, window="half")
 def test_served_equals_offline_after_any_interleaving(name, steps, exposures, room, window):
     """Hazard 9: appends, scores, ties, evictions, and histories longer than the model reads."""
     world = WORLDS[exposures]
