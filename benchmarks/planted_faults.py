@@ -371,8 +371,8 @@ LEAKS = (
         12,
         "user features are fitted on users of the future",
         "features/prepare.py",
-        "_encode(name, kinds[name], users[name], trained.to_numpy())",
-        "_encode(name, kinds[name], users[name], np.ones(len(users), dtype=bool))",
+        "known = trained.to_numpy()",
+        "known = np.ones(len(users), dtype=bool)",
         (f"{PREPARE}::test_a_user_that_training_never_saw_is_unseen",),
     ),
 )
@@ -617,11 +617,6 @@ TOGETHER = (
     ),
 )
 
-<<<<<<< HEAD
-FAULTS = (
-    *TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *LADDERS
-)  # fmt: skip
-=======
 INTERLEAVED = "tests/serving/test_engine.py::test_served_equals_offline_after_any_interleaving"
 BATCHER = "tests/serving/test_batcher.py"
 
@@ -715,8 +710,10 @@ SERVING = (
     ),
 )
 
-FAULTS = (*TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *SERVING)
->>>>>>> 202755c (Planted faults of serving; interleavings that fill a window are always tried)
+FAULTS = (
+    *TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *LADDERS,
+    *SERVING
+)  # fmt: skip
 
 
 def main() -> int:
