@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -18,11 +20,14 @@ import torch
 from fastapi.testclient import TestClient
 
 from benchmarks.serving_load import JSON, fuzzed
+from recscale import pipeline
 from recscale.evaluation.inference import inference
 from recscale.features.batches import assemble
 from recscale.features.requests import evaluation_rows
+from recscale.pipeline import Places
 from recscale.serving import app
 from recscale.serving.batcher import BatchConfig
+from recscale.serving.engine import EngineConfig
 from recscale.serving.messages import MAX_CANDIDATES
 from recscale.serving.service import Service
 from recscale.types import UNSEEN
@@ -209,6 +214,18 @@ def test_an_overloaded_server_refuses_before_it_reads_the_body(service: Service)
         first.join()
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
+
+
+def test_a_folder_prepared_before_vocabularies_were_kept_says_what_to_do(
+    run: Trained, tmp_path: Path
+):
+    old = tmp_path / "prepared"
+    shutil.copytree(run.places.prepared, old)
+    digest = json.loads((run.folder / "schema.json").read_text())["digest"]
+    (old / digest / "users" / "names.parquet").unlink()
+    _, store, model = pipeline.reopen(run.folder, Places(run.places.raw, old))
+    with pytest.raises(ValueError, match="older version: remove .* and prepare it again"):
+        Service(model, store, EngineConfig())
 
 
 def test_a_server_in_a_process_of_its_own_answers_on_loopback_and_stops_when_told(run: Trained):
