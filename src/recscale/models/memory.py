@@ -109,7 +109,7 @@ class KeepStates:
         """The request is encoded once a row, not once a candidate."""
         queries = self.queries(memories, batch)
         row = jagged.owner(batch.candidates.offsets)
-        return self.model.rate(queries[row], batch.candidates.features["item"])
+        return self.model.rate(queries.index_select(0, row), batch.candidates.features["item"])
 
     def queries(self, memories: Sequence[State | None], batch: Batch) -> Tensor:
         """[B, D], of length 1."""
