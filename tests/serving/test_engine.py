@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from recscale.models import build
+from recscale.models import build, memory
 from recscale.models.memory import KeepEvents, KeepStates, ReadAnew, chain
 from recscale.serving.engine import Engine, EngineConfig, Request
 from recscale.serving.past import OutOfOrderError
@@ -143,6 +143,16 @@ def test_served_equals_offline_after_any_interleaving(name, steps, exposures, ro
 )
 def test_a_model_is_kept_as_its_structure_allows(name, kind):
     assert type(engine(name, WORLDS[True]).keeper) is kind
+
+
+@pytest.mark.parametrize("name", ["hstu-forgetting", "transformer-forgetting"])
+def test_many_events_at_once_pass_the_encoder_in_chunks(name, monkeypatch):
+    monkeypatch.setattr(memory, "CHUNK", 3)
+    world, past = WORLDS[False], events(WORLDS[False], 14, MOMENT, 0)
+    served = engine(name, world)
+    served.append("a", past)
+    asked = request(world, "a", 2 * MOMENT, 3, 0)
+    close(served.score([asked])[0], offline(make(name, world), world, [past], asked))
 
 
 def test_states_stay_within_their_budget_and_leave_longest_unused_first():

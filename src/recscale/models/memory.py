@@ -20,6 +20,8 @@ from recscale.models.generative.retriever import Generative
 from recscale.models.generative.stored import Precision
 from recscale.types import Batch, Candidates, History, Ranker
 
+CHUNK = 128  # events of one user that pass an encoder at once
+
 
 @runtime_checkable
 class Eventwise(Protocol):
@@ -100,10 +102,14 @@ class KeepStates:
         self._extend = extend
 
     def extend(self, memory: State | None, events: History) -> State:
-        """Only the new events pass the encoder."""
-        kept = None if memory is None else memory.kept
-        states, kept = self._extend(self.model.events(events), events.time, kept)
-        return State(states[-1:].clone(), kept)
+        """Only the new events pass the encoder, so many at a time that their pairs fit a cache."""
+        state = memory
+        parts = self.model.events(events).split(CHUNK), events.time.split(CHUNK)
+        for x, time in zip(*parts, strict=True):
+            states, kept = self._extend(x, time, None if state is None else state.kept)
+            state = State(states[-1:].clone(), kept)
+        assert state is not None, "no memory and no events"
+        return state
 
     def score(self, memories: Sequence[State | None], batch: Batch) -> Tensor:
         """The request is encoded once a row, not once a candidate."""
