@@ -159,7 +159,7 @@ def latency(
         raise ValueError(f"--rate: want more than 0 requests a second, got {rate:g}")
     places = _places(data, prepared)
     if search or rate is not None:
-        measured = pipeline.load(run, places, changes, Load(rate, search))
+        measured = pipeline.under_load(run, places, changes, Load(rate, search))
     else:
         measured = pipeline.latency(run, places, changes)
     _tell(measured, as_json)

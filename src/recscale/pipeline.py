@@ -113,7 +113,9 @@ def latency(folder: Path, places: Places, changes: dict[str, Any]) -> dict[str, 
     return found["latency"]
 
 
-def load(folder: Path, places: Places, changes: dict[str, Any], asked: Load) -> dict[str, Any]:
+def under_load(
+    folder: Path, places: Places, changes: dict[str, Any], asked: Load
+) -> dict[str, Any]:
     """Time a trained run under a load; the record keeps the last trial of each kind."""
     config, store, model = reopen(folder, places)
     found = {**_old_record(folder, config, store, model)}
