@@ -148,7 +148,7 @@ def latency(
 
     One request after another, or as they come: --rate, --search.
     """
-    from recscale import pipeline
+    from recscale import timing
     from recscale.serving.latency import Load
 
     asked = {"budget_ms": budget_ms, "percentile": percentile, "candidates": candidates}
@@ -159,9 +159,9 @@ def latency(
         raise ValueError(f"--rate: want more than 0 requests a second, got {rate:g}")
     places = _places(data, prepared)
     if search or rate is not None:
-        measured = pipeline.under_load(run, places, changes, Load(rate, search))
+        measured = timing.under_load(run, places, changes, Load(rate, search))
     else:
-        measured = pipeline.latency(run, places, changes)
+        measured = timing.latency(run, places, changes)
     _tell(measured, as_json)
     raise typer.Exit(0 if measured["within_budget"] else 1)
 

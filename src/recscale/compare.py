@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from recscale import completion, configfile, pipeline, record
+from recscale import completion, configfile, pipeline, record, timing
 from recscale.config import RunConfig, load
 from recscale.features.prepare import prepare
 from recscale.types import Record
@@ -70,7 +70,7 @@ def run_all(
             chosen = [folder for folder in missing if bool(runs[folder].members) is combined]
             _run_apart({folder: runs[folder] for folder in chosen}, places, jobs)
     for folder in missing if jobs > 1 else ():
-        pipeline.latency(folder, places, {})
+        timing.latency(folder, places, {})
     # With every setting named: a record may be from before one of them, at its default, was there.
     return [
         {**record.read(folder), "config": config.model_dump(mode="json")}

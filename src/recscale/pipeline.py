@@ -27,7 +27,6 @@ from recscale.features.requests import Rows
 from recscale.features.store import Store, open_store, schema_to_json
 from recscale.models.counting import parameter_groups
 from recscale.serving import trial
-from recscale.serving.latency import LatencyConfig, Load
 from recscale.training.callbacks import save_whole
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
@@ -98,35 +97,10 @@ def _members(config: RunConfig, store: Store, folder: Path, places: Places) -> d
 def evaluate(folder: Path, places: Places) -> Record:
     """Measure a trained run again; the record's metrics are replaced."""
     config, store, model = reopen(folder, places)
-    found = {**_old_record(folder, config, store, model)}
+    found = {**record_of(folder, config, store, model)}
     found["metrics"] = _evaluate(config, model, store, folder)
     record.write(found, folder)
     return found
-
-
-def latency(folder: Path, places: Places, changes: dict[str, Any]) -> dict[str, Any]:
-    """Time a trained run again, with other latency settings; the record's latency is replaced."""
-    config, store, model = reopen(folder, places)
-    found = {**_old_record(folder, config, store, model)}
-    found["latency"] = trial.timed(model, store, _asked(config, changes))
-    record.write(found, folder)
-    return found["latency"]
-
-
-def under_load(
-    folder: Path, places: Places, changes: dict[str, Any], asked: Load
-) -> dict[str, Any]:
-    """Time a trained run under a load; the record keeps the last trial of each kind."""
-    config, store, model = reopen(folder, places)
-    found = {**_old_record(folder, config, store, model)}
-    measured = trial.timed(model, store, _asked(config, changes), asked)
-    trials = trial.replace_same(found.get("load", {}).get("trials", []), measured)
-    record.write({**found, "load": {"trials": trials}}, folder)
-    return measured
-
-
-def _asked(config: RunConfig, changes: dict[str, Any]) -> LatencyConfig:
-    return configfile.check(LatencyConfig, {**config.latency.model_dump(), **changes})
 
 
 def _store(config: RunConfig, places: Places) -> Store:
@@ -285,7 +259,7 @@ def _trained_on(folder: Path, config: RunConfig, places: Places) -> Store:
     return store
 
 
-def _old_record(folder: Path, config: RunConfig, store: Store, model: Ranker) -> Record:
+def record_of(folder: Path, config: RunConfig, store: Store, model: Ranker) -> Record:
     """The record there is; a run stopped by Ctrl-C has none yet."""
     if (folder / "record.json").exists():
         return record.read(folder)
