@@ -6,8 +6,9 @@ scores are offline scores for every model there will be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -32,7 +33,7 @@ class Eventwise(Protocol):
         ...
 
     def answer(self, events: Tensor, batch: Batch) -> Tensor:
-        """events [T, D] -> [N] scores; of the history only the clocks are read."""
+        """events [T, D] -> [N] scores; of the history only clocks and items are read."""
         ...
 
 
@@ -127,7 +128,7 @@ class KeepStates:
         return self.model.ask(torch.cat([none, *states]), _after(one_each, clocks, lengths))
 
     def item_vectors(self) -> Tensor:
-        """[V, D], of length 1."""
+        """[V, D]; queries @ item_vectors().T are logits."""
         return self.model.item_vectors()
 
 
@@ -136,12 +137,13 @@ class Vectors:
     """L events of a user, each a vector."""
 
     vectors: Tensor  # [L, D]
+    item: Tensor  # [L]
     time: Tensor  # [L]
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return self.vectors.nbytes + self.time.nbytes
+        return self.vectors.nbytes + self.item.nbytes + self.time.nbytes
 
 
 class KeepEvents:
@@ -152,17 +154,22 @@ class KeepEvents:
 
     def extend(self, memory: Vectors | None, events: History) -> Vectors:
         """The new events' vectors behind the old ones."""
-        vectors, time = self.model.events(events), events.time
-        if memory is not None:
-            vectors, time = torch.cat([memory.vectors, vectors]), torch.cat([memory.time, time])
-        return Vectors(vectors, time)
+        new = Vectors(self.model.events(events), events.features["item"], events.time)
+        if memory is None:
+            return new
+        return Vectors(
+            torch.cat([memory.vectors, new.vectors]),
+            torch.cat([memory.item, new.item]),
+            torch.cat([memory.time, new.time]),
+        )
 
     def score(self, memories: Sequence[Vectors | None], batch: Batch) -> Tensor:
         """[N]."""
         known = [memory for memory in memories if memory is not None]
         lengths = [0 if memory is None else len(memory.time) for memory in memories]
         vectors = [memory.vectors for memory in known] or [self.model.events(batch.history)]
-        seeing = _after(batch, [memory.time for memory in known], lengths)
+        items = torch.cat([batch.history.features["item"], *(memory.item for memory in known)])
+        seeing = _after(batch, [memory.time for memory in known], lengths, {"item": items})
         return self.model.answer(torch.cat(vectors), seeing)
 
 
@@ -212,11 +219,16 @@ def chain(histories: Sequence[History]) -> History:
     return History(features, time, _offsets([len(time)], histories[0]))
 
 
-def _after(batch: Batch, clocks: Sequence[Tensor], lengths: Sequence[int]) -> Batch:
-    """`batch` behind events of which the clocks alone are left."""
+def _after(
+    batch: Batch,
+    clocks: Sequence[Tensor],
+    lengths: Sequence[int],
+    features: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Batch:
+    """`batch` behind events of which the clocks are left, and the `features` given."""
     past = batch.history
     time = torch.cat([past.time, *clocks])
-    return _seeing(batch, History({}, time, _offsets(lengths, past)))
+    return _seeing(batch, History(features, time, _offsets(lengths, past)))
 
 
 def _seeing(batch: Batch, history: History) -> Batch:

@@ -66,7 +66,7 @@ class DIN(nn.Module):
         return events + self.event(history.features, len(events)).sum(1)
 
     def answer(self, events: Tensor, batch: Batch) -> Tensor:
-        """events [T, D] -> [N] logits; of the history itself only the clocks are read."""
+        """events [T, D] -> [N] logits; of the history itself clocks and items are read."""
         ahead = batch.candidates
         row = jagged.owner(ahead.offsets)
         candidate = self.items(ahead.features["item"])  # [N, D]
