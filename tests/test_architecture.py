@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "recscale"
 LAYERS = ["__init__", "types", "configfile", "data", "features", "models", "evaluation", "training",
           "serving", "config", "record", "members", "validation", "pipeline", "timing",
-          "completion", "scaling", "serve", "compare", "report", "options", "cli_scaling", "cli",
-          "__main__"]  # fmt: skip
+          "completion", "forget", "scaling", "serve", "compare", "report", "options", "cli_scaling",
+          "cli", "__main__"]  # fmt: skip
 HOMES = {"polars": {"data", "features"}, "torchrec": {"models/embedding"},
          "lightning": {"training"}, "optuna": {"scaling/sweep", "scaling/claims"},
          "plotly": {"report"}, "typer": {"cli", "cli_scaling", "options"}, "fastapi": {"serving"},

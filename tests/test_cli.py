@@ -23,7 +23,7 @@ training: {steps: 40, batch_size: 8, validate_every: 8, checkpoint_every: 8, pat
 evaluation: {requests: 50}
 latency: {requests: 5, warmup: 1, candidates: 20}
 """
-VERBS = ["data", "prepare", "train", "evaluate", "latency", "compare", "report"]
+VERBS = ["data", "prepare", "train", "evaluate", "forgetting", "latency", "compare", "report"]
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def test_every_verb_ends_in_one_json_document(cli: Cli, config: Path):
         ["data", str(config)],
         ["prepare", str(config)],
         ["evaluate", "run"],
+        ["forgetting", "run"],
         ["latency", "run", "--budget-ms", "100000"],
         ["report", "run"],
     ):
@@ -109,6 +110,27 @@ def test_a_trained_run_is_opened_without_its_raw_log(cli: Cli, tmp_path: Path):
     (tmp_path / "log.csv").unlink()
     cli("evaluate", "run", "--data", ".")
     cli("latency", "run", "--data", ".", "--budget-ms", "100000")
+
+
+def test_forgetting_is_kept_in_the_record_and_shown_on_the_page(
+    cli: Cli, config: Path, tmp_path: Path
+):
+    cli("train", str(config), "--out", "run", "training.steps=8")
+    before = json.loads((tmp_path / "run" / "record.json").read_text())["metrics"]
+    cli("forgetting", "run")
+    after = json.loads((tmp_path / "run" / "record.json").read_text())["metrics"]
+    found = after["behaviour"].pop("forgetting")
+    assert after == before
+    assert found["by"] == "category"
+    assert 0 < found["log"]["all"]["half_life"] < found["span_seconds"]
+    assert {"families", "clock", "influence", "effective_history"} <= found.keys()
+    cli("report", "run", "--out", "page.html")
+    assert "log half-life" in (tmp_path / "page.html").read_text()
+
+
+def test_a_floor_has_nothing_to_forget(cli: Cli, config: Path):
+    cli("train", str(config), "model={name: popularity}", "--out", "floor")
+    assert "learns nothing" in cli("forgetting", "floor", code=2).stderr
 
 
 def test_latency_over_budget_is_exit_status_one(cli: Cli, config: Path):

@@ -127,6 +127,16 @@ def evaluate(
 
 
 @app.command()
+def forgetting(
+    run: Run, *, data: Data = None, prepared: Prepared = PREPARED, as_json: Json = False
+) -> None:
+    """Measure how fast a log and the model trained on it forget; kept in the run's record."""
+    from recscale import forget
+
+    _tell(forget.measure(run, _places(data, prepared)), as_json)
+
+
+@app.command()
 def latency(
     run: Run,
     *,

@@ -35,7 +35,7 @@ def test_click_probability_follows_the_planted_equation(made):
             now, category = row["time"], item[row["item"]]["category"]
             half_life_ms = truth["half_life_minutes"][category] * 60_000
             faded = sum(2 ** ((t - now) / half_life_ms) for t, c in past if c == category)
-            affinity = taste[category] + truth["boost"] * min(truth["limit"], faded)
+            affinity = taste[category] + truth["boost"] * np.log2(1 + faded)
             logit = truth["bias"] + truth["scale"] * affinity + item[row["item"]]["quality"]
             assert row["click_probability"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
             if row["click"]:
@@ -46,6 +46,14 @@ def test_half_lives_are_log_spaced_from_minutes_to_weeks(made):
     half_life = made[3]["half_life_minutes"]
     assert (half_life[0], half_life[-1]) == pytest.approx((10, 14 * 24 * 60))
     assert np.diff(np.log(half_life)) == pytest.approx([np.log(2016) / 4] * 4)
+
+
+def test_every_age_from_minutes_to_weeks_is_common(made):
+    """A half-life between two ages that pairs of events have could not be told from another."""
+    events = made[0].with_columns(gap=pl.col("time").diff().over("user") / 60_000)
+    gaps = events["gap"].drop_nulls()
+    octaves = np.histogram(gaps, 4.0 ** np.arange(0, 8))[0]
+    assert (octaves > 20).all(), octaves
 
 
 def test_clicks_are_drawn_with_their_stored_probability(made):
@@ -162,6 +170,7 @@ def test_calibration_reaches_the_wanted_click_rate():
         category_end=np.array([2, 4]),
         half_life_seconds=np.array([600.0, 86_400.0]),
         bias=0.0,
+        boost=0.5,
     )
     sessions = Session(window_seconds=86_400, mean_events=50)
     for rate in [0.1, 0.5]:

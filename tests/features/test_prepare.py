@@ -11,6 +11,7 @@ import pytest
 from recscale.data.schema import Columns, Log
 from recscale.data.sources.table import TableConfig
 from recscale.data.split import SplitConfig, assign
+from recscale.data.synthetic import SyntheticConfig
 from recscale.features.config import FeaturesConfig
 from recscale.features.prepare import Recipe, prepare, summary, write
 from recscale.features.store import Store, open_store
@@ -294,3 +295,17 @@ def test_a_folder_left_half_written_is_not_taken_for_prepared(raw: Path):
     assert prepare(recipe(), raw, raw / "prepared") == folder
     assert (folder / "meta.json").exists()
     assert half.exists()  # another process may be at work in it
+
+
+def test_a_control_is_another_prepared_folder_with_the_same_targets(tmp_path: Path):
+    config = SyntheticConfig(users=40, items=30, events_per_user=20)
+    stores = {}
+    for control in ("none", "permute_gaps"):
+        data = config.model_copy(update={"control": control})
+        recipe = Recipe(data=data, split=SplitConfig(), features=FeaturesConfig())
+        stores[control] = open_store(prepare(recipe, tmp_path, tmp_path / "prepared"), 20)
+    spoilt, plain = stores["permute_gaps"], stores["none"]
+    assert spoilt.digest != plain.digest
+    for name in ("item", "part", "prefix", "click"):
+        assert np.array_equal(spoilt.candidates[name], plain.candidates[name])
+    assert not np.array_equal(spoilt.candidates["time"], plain.candidates["time"])

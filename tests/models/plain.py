@@ -20,7 +20,8 @@ def hstu(encoder: HSTU, x: Tensor, history: History) -> Tensor:
     where = jagged.layout(history.offsets)
     age = pairwise_age(jagged.pad(history.time, where))
     length = age.shape[-1]
-    gate = encoder.forgetting(age).movedim(-1, 1)
+    traits = encoder.forgetting.traits(history, x).padded(where)
+    gate = encoder.forgetting(age, torch.arange(1, length + 1)[None], traits)
     gate = gate * torch.ones(length, length).tril() * encoder.scale[:length, None]
     place = torch.arange(length)
     distance = (place[:, None] - place).clamp(min=0)

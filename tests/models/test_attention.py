@@ -4,12 +4,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recscale.models.forgetting import MixtureConfig, NoForgettingConfig
+from recscale.models.forgetting import (
+    ContentConfig,
+    EventCountConfig,
+    MixtureConfig,
+    NoForgettingConfig,
+    build_forgetting,
+)
 from recscale.models.generative import attention
 from recscale.models.generative.hstu import HSTU, HSTUConfig
 from recscale.types import History
 from tests.models import plain
+from tests.models.conftest import make_world
 
+FADING = [
+    NoForgettingConfig(),
+    MixtureConfig(),
+    MixtureConfig(by_category="kind"),
+    EventCountConfig(),
+    ContentConfig(),
+]
 LENGTHS = [5, 0, 12, 1, 12, 7]
 
 
@@ -17,12 +31,15 @@ def past(lengths: list[int]) -> History:
     g = torch.Generator().manual_seed(1)
     clocks = [torch.randint(0, 10**10, (n,), generator=g).sort().values for n in lengths]
     offsets = F.pad(torch.tensor(lengths).cumsum(0), (1, 0))
-    return History({}, torch.cat(clocks), offsets)
+    items = torch.randint(2, 40, (sum(lengths),), generator=g)
+    return History({"item": items}, torch.cat(clocks), offsets)
 
 
 def encoder(**settings) -> HSTU:
     torch.manual_seed(0)
-    made = HSTU(HSTUConfig(width=8, **settings), history=16).eval()
+    config, world = HSTUConfig(width=8, **settings), make_world(exposures=True)
+    kernel = build_forgetting(config.forgetting, config.heads, 8, world.schema, world.catalogue)
+    made = HSTU(config, 16, kernel).eval()
     for block in made.blocks:  # else biases are too small to be missed
         torch.nn.init.normal_(block.bias.position)
         torch.nn.init.normal_(block.bias.time)
@@ -31,7 +48,7 @@ def encoder(**settings) -> HSTU:
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("divide_by", ["history", "past"])
-@pytest.mark.parametrize("forgetting", [NoForgettingConfig(), MixtureConfig()])
+@pytest.mark.parametrize("forgetting", FADING)
 @pytest.mark.parametrize(("cells", "queries"), [(2**17, 48), (40, 3), (1, 1)])
 def test_tiles_have_the_values_and_gradients_of_the_plain_form(
     heads, divide_by, forgetting, cells, queries, monkeypatch
@@ -57,7 +74,7 @@ def test_pairs_are_counted_as_tiles_cut_them(monkeypatch):
     assert attention.num_pairs(7) == 3 * 3 + 3 * 6 + 1 * 7
     assert attention.num_pairs(0) == 0
     history = past([7])
-    found = attention.pairs(history.time, history.offsets, encoder().forgetting, 16)
+    found = attention.pairs(history, torch.zeros(7, 8), encoder().forgetting, 16)
     assert sum(tile.bias.numel() for tile in found.tiles[0]) == attention.num_pairs(7)
 
 

@@ -31,7 +31,14 @@ from recscale.models import (
     is_trained,
 )
 from recscale.models.ctr.long_din import SameCategory
-from recscale.models.forgetting import MixtureConfig, NoForgettingConfig
+from recscale.models.forgetting import (
+    ContentConfig,
+    EventCountConfig,
+    ExponentialConfig,
+    MixtureConfig,
+    NoForgettingConfig,
+    PowerConfig,
+)
 from recscale.models.losses import CalibratedBinary, FullSoftmax, MixedSoftmax
 from recscale.types import Lister, Ranker, Retriever
 
@@ -47,7 +54,11 @@ TRAINED: dict[str, AnyModelConfig] = {
     "transformer-full": TransformerConfig(width=16, objective=FullSoftmax()),
     "transformer-mixed": TransformerConfig(width=16, objective=MixedSoftmax()),
     "transformer-gbce": TransformerConfig(width=16, objective=CalibratedBinary()),
+    "hstu-by-kind": HSTUConfig(
+        width=16, bias="position", forgetting=PowerConfig(by_category="kind")
+    ),
     "transformer-forgetting": TransformerConfig(width=16, forgetting=MixtureConfig()),
+    "transformer-count": TransformerConfig(width=16, forgetting=EventCountConfig()),
     "din": DINConfig(width=8, attention=8, hidden=(16,)),
     "din-forgetting": DINConfig(width=8, attention=8, hidden=(16,), forgetting=MixtureConfig()),
     "din-long-simhash": LongDINConfig(width=8, attention=8, hidden=(16,), keep=4),
@@ -56,6 +67,10 @@ TRAINED: dict[str, AnyModelConfig] = {
     ),
     "dlrm": DLRMConfig(width=8, hidden=(16,)),
     "finalmlp": FinalMLPConfig(width=8, hidden=(16,), gate=8),
+    "din-by-kind": DINConfig(
+        width=8, attention=8, hidden=(16,), forgetting=ExponentialConfig(by_category="kind")
+    ),
+    "din-content": DINConfig(width=8, attention=8, hidden=(16,), forgetting=ContentConfig()),
     "dcnv2": DCNv2Config(width=8, hidden=(16,)),
     "dcnv2-parallel": DCNv2Config(width=8, hidden=(16,), structure="parallel"),
 }

@@ -16,6 +16,7 @@ from recscale.models.generative.attention import pairs
 from recscale.models.generative.bias import RelativeBias, entries, lookup
 from recscale.models.generative.hstu import Block, HSTUConfig
 from recscale.models.tower import linear
+from recscale.types import History
 from tests.models.plain import attend
 
 
@@ -53,7 +54,8 @@ def test_hstu_block_is_equations_one_and_three():
     torch.manual_seed(0)
     block = Block(HSTUConfig(width=4, heads=1), history=3).eval()
     x = torch.randn(2, 4)
-    among = pairs(torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]), NoForgetting(), 3)
+    past = History({}, torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]))
+    among = pairs(past, torch.zeros(2, 1), NoForgetting(), 3)
     u, v, q, k = F.silu(block.project(block.norm_in(x))).chunk(4, dim=1)
     bias = block.bias.time[0] + block.bias.position[torch.tensor([[[0, 1], [1, 0]]])]
     gate = torch.ones(2, 2).tril() / 3
@@ -98,7 +100,10 @@ def test_din_interest_is_the_weighted_sum_over_visible_events(world, forgetting)
     c = candidate.expand(4, -1)
     hidden = F.relu(model.attention.first(torch.cat([c, past, c - past, c * past], dim=1)))
     age = (batch.candidates.time - batch.history.time[:4]).double() / 1000
-    weight = model.attention.last(hidden) * model.forgetting(age.float())
+    weight = (
+        model.attention.last(hidden)
+        * model.forgetting.of_clocks(age.float()[None], torch.tensor([4]))[0].T
+    )
     interest = model._interest(candidate, model.events(batch.history), batch)
     torch.testing.assert_close(interest[0], (weight * past).sum(0))
 

@@ -134,6 +134,9 @@ def test_served_equals_offline_after_any_interleaving(name, steps, exposures, ro
     ("name", "kind"),
     [
         ("hstu-forgetting", KeepStates),
+        ("transformer-count", KeepStates),
+        ("hstu-by-kind", ReadAnew),
+        ("din-content", ReadAnew),
         ("transformer", KeepStates),
         ("din", KeepEvents),
         ("dcnv2", KeepEvents),

@@ -1,4 +1,4 @@
-"""Which rows later requests may see: the one rule behind IN_HISTORY, for every source."""
+"""What every source lets a user choose, and which rows later requests may see: IN_HISTORY."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 import polars as pl
 
 from recscale.configfile import Settings
+from recscale.data.control import Control
 from recscale.data.schema import IN_HISTORY
 
 
@@ -15,6 +16,7 @@ class SourceSettings(Settings):
 
     # positive suits logs with few clicks, where a history of exposures is mostly what was ignored
     history: Literal["all", "positive"] = "all"
+    control: Control = "none"  # see data/control.py
 
 
 def in_history(settings: SourceSettings, labels: tuple[str, ...]) -> pl.Expr:

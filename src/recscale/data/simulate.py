@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 START_MS = 1_700_000_000_000  # 14 November 2023, an arbitrary day zero
 EVENTS_PER_SESSION = 8
+ABSENCE_SPREAD = 2.0  # standard deviation of the logarithm: people are back soon, or very late
 FLOAT = np.float32  # of rates and ages only; time itself stays int64
 
 
@@ -23,9 +24,7 @@ class World:
     category_end: NDArray[np.int64]  # [C] one past the last position
     half_life_seconds: NDArray[np.float64]  # [C]
     bias: float  # logit of a click at no affinity
-    # recent interest can move the click logit by as much as taste does, and no further
-    boost: float = 0.35
-    limit: float = 3.0
+    boost: float  # of affinity, for each doubling of 1 + live clicks
     scale: float = 3.0
     focus: float = 2.5  # how closely exposures follow affinity
 
@@ -102,7 +101,7 @@ def _expose(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """[U] item positions shown, their categories, and the probability that each is clicked."""
     rows = np.arange(len(taste))
-    affinity = np.minimum(interest, FLOAT(world.limit))
+    affinity = np.log2(1 + interest)
     affinity *= FLOAT(world.boost)
     affinity += taste
     mass = np.diff(world.popularity[world.category_end], prepend=0)
@@ -148,7 +147,8 @@ def _times(
     """[T] milliseconds, rising within each user."""
     total = int(lengths.sum())
     visits = np.maximum(1.0, lengths / EVENTS_PER_SESSION)
-    absence = rng.standard_exponential(total, FLOAT)
+    # Minutes to weeks: an age that no pair of events has would hide a half-life of that length.
+    absence = rng.lognormal(-0.5 * ABSENCE_SPREAD**2, ABSENCE_SPREAD, total).astype(FLOAT)
     absence *= np.repeat(0.8 * sessions.window_seconds / visits, lengths).astype(FLOAT)
     between = rng.lognormal(np.log(45), 1.0, total).astype(FLOAT)
     gap = np.where(rng.random(total, FLOAT) < 1 / EVENTS_PER_SESSION, absence, between)

@@ -2,10 +2,12 @@
 
 A user's affinity to category c at time t is
 
-    taste[u, c] + boost * min(limit, sum over past clicks j in c of 2^(-(t - t_j) / half_life[c]))
+    taste[u, c] + boost * log2(1 + sum over past clicks j in c of 2^(-(t - t_j) / half_life[c]))
 
-and it decides both what is shown and what is clicked. A model that knows the half-lives can reach
-the stored click probabilities; nothing reaches further.
+and it decides both what is shown and what is clicked. So a half-life is that of one click's part in
+a sum, as in a model's pool of weighted events; the sum enters by its logarithm, which never
+saturates: under a cap a user's third click would hide how fast the first two fade. A model that
+knows the half-lives can reach the stored click probabilities; nothing reaches further.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from recscale.data.history import SourceSettings
 from recscale.data.schema import ITEM, TIME, USER
 from recscale.data.simulate import Session, World, calibrated, simulate
 
-FORMAT = 1  # raise it when the same settings would give another log
+FORMAT = 2  # raise it when the same settings would give another log
 CLICK, PROBABILITY, CATEGORY, SEGMENT = "click", "click_probability", "category", "segment"
 EVENTS_PER_BLOCK = 1_000_000  # bounds memory; part of the truth, since each block has its own seed
 
@@ -43,6 +45,7 @@ class SyntheticConfig(SourceSettings):
     # log-spaced over the categories, so that one clock cannot fit all of them
     shortest_half_life_minutes: float = Field(default=10, gt=0)
     longest_half_life_minutes: float = Field(default=14 * 24 * 60, gt=0)
+    boost: float = Field(default=0.5, ge=0, le=2)  # what recent clicks add; taste adds 0 to 1
     click_rate: float = Field(default=0.33, gt=0.01, lt=0.9)  # held to within a few points
     seed: int = Field(default=0, ge=0)
 
@@ -89,8 +92,8 @@ def generate(config: SyntheticConfig, root: Path) -> Files:
 
 
 def _digest(config: SyntheticConfig) -> str:
-    """What changes the files changes the name; `history` only changes how they are read."""
-    text = config.model_dump_json(exclude={"history"})
+    """What changes the files changes the name; the others only change how they are read."""
+    text = config.model_dump_json(exclude=set(SourceSettings.model_fields))
     return hashlib.sha256(f"{FORMAT} {text}".encode()).hexdigest()[:16]
 
 
@@ -113,7 +116,6 @@ def _write(config: SyntheticConfig, files: Files) -> None:
     truth = {
         "half_life_minutes": (world.half_life_seconds / 60).tolist(),
         "boost": world.boost,
-        "limit": world.limit,
         "scale": world.scale,
         "bias": world.bias,
         "events": events,
@@ -143,6 +145,7 @@ def _world(config: SyntheticConfig) -> World:
             config.categories,
         ),
         bias=0.0,  # until calibrated
+        boost=config.boost,
     )
 
 

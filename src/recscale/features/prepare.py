@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import polars as pl
 from recscale import data
 from recscale.configfile import Settings
 from recscale.data.aside import whole_folder
+from recscale.data.control import spoilt
 from recscale.data.schema import IN_HISTORY, INTERACTION, ITEM, PART, PREFIX, TIME, USER, Log
 from recscale.data.split import TRAIN, Split, SplitConfig, assign, labelled, positive
 from recscale.data.synthetic import SyntheticConfig
@@ -47,7 +49,10 @@ def prepare(recipe: Recipe, raw: Path, prepared: Path) -> Path:
     if (folder / "meta.json").exists():
         return folder
     with whole_folder(folder) as aside:
-        write(log, assign(log, recipe.split), recipe.features, digest, aside)
+        split = assign(log, recipe.split)
+        # One generator for every log: all models of a comparison get the same spoilt log.
+        events = spoilt(split.events, recipe.data.control, np.random.default_rng(0))
+        write(log, replace(split, events=events), recipe.features, digest, aside)
     return folder
 
 

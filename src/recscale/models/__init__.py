@@ -16,6 +16,7 @@ from recscale.models.ctr.long_din import LongDIN, LongDINConfig
 from recscale.models.ctr.pooled import Pooled
 from recscale.models.floors.popularity import Popularity, PopularityConfig
 from recscale.models.floors.recent import Recent, RecentConfig
+from recscale.models.forgetting import Forgetting, build_forgetting
 from recscale.models.generative.hstu import HSTU, HSTUConfig
 from recscale.models.generative.linear import LinearConfig, LinearState
 from recscale.models.generative.mixer import Mixer, MixerConfig
@@ -90,7 +91,8 @@ def build(
 def _single(config: AnySingleConfig, schema: Schema, catalogue: Catalogue) -> Single:
     match config:
         case HSTUConfig() | TransformerConfig() | MixerConfig() | LinearConfig():
-            encoder = build_encoder(config, schema.history)
+            forgetting = _forgetting(config, schema, catalogue)
+            encoder = build_encoder(config, schema.history, forgetting)
             return Generative(encoder, config.objective, config.dropout, schema, catalogue)
         case DINConfig() | DCNv2Config() | DLRMConfig() | FinalMLPConfig():
             return _build_click(config, schema, catalogue)
@@ -107,9 +109,9 @@ def _build_click(
 ) -> DIN | Pooled:
     match config:
         case LongDINConfig():  # before the settings that it extends
-            return LongDIN(config, schema, catalogue)
+            return LongDIN(config, schema, catalogue, _forgetting(config, schema, catalogue))
         case DINConfig():
-            return DIN(config, schema, catalogue)
+            return DIN(config, schema, catalogue, _forgetting(config, schema, catalogue))
         case DLRMConfig():
             return DLRM(config, schema, catalogue)
         case FinalMLPConfig():
@@ -118,17 +120,24 @@ def _build_click(
             return DCNv2(config, schema, catalogue)
 
 
-def build_encoder(config: GenerativeConfig, history: int) -> Encoder:
+def build_encoder(config: GenerativeConfig, history: int, forgetting: Forgetting) -> Encoder:
     """Histories in, a state after each event out."""
     match config:
         case HSTUConfig():
-            return HSTU(config, history)
+            return HSTU(config, history, forgetting)
         case TransformerConfig():
-            return Transformer(config, history)
+            return Transformer(config, history, forgetting)
         case MixerConfig():
-            return Mixer(config, history)
+            return Mixer(config, history, forgetting)
         case LinearConfig():
-            return LinearState(config, history)
+            return LinearState(config, forgetting)
+
+
+def _forgetting(
+    config: GenerativeConfig | DINConfig, schema: Schema, catalogue: Catalogue
+) -> Forgetting:
+    heads = 1 if isinstance(config, DINConfig) else config.heads
+    return build_forgetting(config.forgetting, heads, config.width, schema, catalogue)
 
 
 def is_trained(model: nn.Module) -> bool:

@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recscale.models import jagged
+from recscale.models.forgetting import Forgetting
 from recscale.models.generative.incremental import Extend, Kept, extension
 from recscale.models.generative.linear import LinearKept
 from recscale.models.generative.retriever import Generative
@@ -76,6 +77,8 @@ def keeper(model: Ranker, precision: Precision = "float32") -> Keeper:
 
     Fewer bits are for keys and values alone.
     """
+    if not all(part.by_clock for part in _forgetting(model)):
+        return ReadAnew(model)  # what is kept of an event is its vector and its clock
     if isinstance(model, Generative):
         extend = extension(model.encoder, precision)
         return ReadAnew(model) if extend is None else KeepStates(model, extend)
@@ -201,6 +204,11 @@ class ReadAnew:
         known = [memory.history for memory in memories if memory is not None]
         past = chain([batch.history, *known])
         return self.model.score(_seeing(batch, replace(past, offsets=_offsets(lengths, past))))
+
+
+def _forgetting(model: Ranker) -> list[Forgetting]:
+    assert isinstance(model, nn.Module)
+    return [part for part in model.modules() if isinstance(part, Forgetting)]
 
 
 def nbytes(history: History) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from recscale.report import combined, curves, differences, figures, load, tables
+from recscale.report import combined, curves, differences, figures, forgetting, load, tables
 from recscale.report.families import COLOUR
 from recscale.report.groups import BEHAVIOUR, RANKING, RETRIEVAL, Group, get, group, present
 from recscale.types import Record
@@ -83,6 +83,11 @@ def _plots(groups: Sequence[Group], folders: Mapping[str, Path]) -> list[str]:
             "Training",
             "One line a run. Losses of different objectives are not comparable.",
             _figure(figures.training(groups, folders), "training"),
+        ),
+        _section(
+            "Forgetting",
+            forgetting.NOTE,
+            forgetting.table(groups) + _figure(forgetting.figure(groups), "forgetting"),
         ),
     ]
 

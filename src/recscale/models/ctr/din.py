@@ -14,7 +14,12 @@ from recscale.models.counting import cost, linear_flops
 from recscale.models.ctr.attention import AttentionUnit
 from recscale.models.ctr.clicks import click_loss
 from recscale.models.fields import Fields
-from recscale.models.forgetting import ForgettingConfig, NoForgettingConfig, build_forgetting
+from recscale.models.forgetting import (
+    Forgetting,
+    ForgettingConfig,
+    NoForgettingConfig,
+    Traits,
+)
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Layers
 from recscale.models.tower import HIDDEN, first_layer, tower, tower_flops
@@ -39,7 +44,9 @@ class DINConfig(Settings):
 class DIN(nn.Module):
     """Click model over item, user and request features and the history as the candidate sees it."""
 
-    def __init__(self, config: DINConfig, schema: Schema, catalogue: Catalogue) -> None:
+    def __init__(
+        self, config: DINConfig, schema: Schema, catalogue: Catalogue, forgetting: Forgetting
+    ) -> None:
         super().__init__()
         width = config.width
         self.config = config
@@ -51,7 +58,7 @@ class DIN(nn.Module):
         self.gap = Gap(width)
         self.start = nn.Parameter(torch.randn(width) * 0.02)  # the interest of no history
         self.attention = AttentionUnit(width, config.attention)
-        self.forgetting = build_forgetting(config.forgetting, heads=1)
+        self.forgetting = forgetting  # of one head
         fields = 4 + self.user.count + self.context.count
         self.tower = tower(fields * width, config.hidden, config.dropout)
         self.output = nn.Linear(config.hidden[-1], 1)
@@ -85,12 +92,14 @@ class DIN(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """See click_loss."""
-        return click_loss(self.score, batch, self.schema, self.config.negatives)
+        loss = click_loss(self.score, batch, self.schema, self.config.negatives)
+        return loss + self.forgetting.penalty()
 
     def cost(self, history: int, candidates: int) -> Cost:
         """Pairs cost the attention unit and the sum; the rest is counted once each."""
         pairs = history * candidates
-        unit = self.attention.flops(history, candidates) + self.forgetting.flops(pairs)
+        unit = self.attention.flops(history, candidates) + self.forgetting.flops()
+        unit += linear_flops(self.forgetting, history)
         pooling = 2 * pairs * self.config.width
         inputs = self.user.count * self.config.width
         towers = tower_flops(self.tower, inputs, candidates) + linear_flops(self.output, candidates)
@@ -98,9 +107,10 @@ class DIN(nn.Module):
 
     def _interest(self, candidate: Tensor, events: Tensor, batch: Batch) -> Tensor:
         """[N, D], [T, D] -> [N, D], over tiles: a few candidates of one row against its history."""
-        past, ahead = batch.history, batch.candidates
+        past, ahead = self.forgetting.reads(batch), batch.candidates
         row, offsets = jagged.tiles(ahead.offsets, _tile(ahead.offsets))
         where, before = jagged.layout(offsets), jagged.layout(past.offsets)
+        traits = self.forgetting.traits(past, events).padded(before)
         events = jagged.pad(events, before)
         clock = jagged.pad(past.time, before)  # [B, L]
         wanted = jagged.pad(candidate, where)  # [R, C, D]
@@ -110,25 +120,25 @@ class DIN(nn.Module):
             self._pool(
                 wanted[part],
                 events.index_select(0, row[part]),
-                now[part],
-                clock[row[part]],
+                age_seconds(now[part][:, :, None], clock[row[part]][:, None]),
                 prefix[part],
+                traits.of(row[part]),
             )
             for part in torch.arange(len(row), device=row.device).split(step)
         ]
         return jagged.unpad(torch.cat(pooled), where) if pooled else candidate
 
     def _pool(
-        self, candidate: Tensor, events: Tensor, now: Tensor, clock: Tensor, prefix: Tensor
+        self, candidate: Tensor, events: Tensor, age: Tensor, prefix: Tensor, traits: Traits
     ) -> Tensor:
-        """candidate [R, C, D], events [R, L, D], now, prefix [R, C], clock [R, L] -> [R, C, D].
+        """candidate [R, C, D], events [R, L, D], age [R, C, L], prefix [R, C] -> [R, C, D].
 
         The weights are not normalised (section 4.3): their sum says how strong the interest is.
         """
-        age = age_seconds(now[:, :, None], clock[:, None])  # [R, C, L]
         place = torch.arange(events.shape[1], device=events.device)
         visible = place < prefix[:, :, None]
-        weight = self.attention(candidate, events) * self.forgetting(age)[..., 0] * visible
+        fading = self.forgetting(age, prefix, traits)[:, 0]  # [R, C, L]
+        weight = self.attention(candidate, events) * fading * visible
         return weight @ events
 
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from recscale.configfile import Settings
 from recscale.models import jagged
+from recscale.models.clock import age_seconds
 from recscale.models.counting import cost, linear_flops
 from recscale.models.ctr.din import CELLS, DIN, DINConfig
+from recscale.models.forgetting import AgeCurve, Forgetting, NoForgetting
 from recscale.models.settings import Count
 from recscale.models.tower import tower_flops
 from recscale.types import Batch, Catalogue, Cost, Schema
@@ -100,8 +102,15 @@ class ByHash(nn.Module):
 class LongDIN(DIN):
     """DIN whose attention reads `keep` events of any history."""
 
-    def __init__(self, config: LongDINConfig, schema: Schema, catalogue: Catalogue) -> None:
-        super().__init__(config, schema, catalogue)
+    def __init__(
+        self, config: LongDINConfig, schema: Schema, catalogue: Catalogue, forgetting: Forgetting
+    ) -> None:
+        super().__init__(config, schema, catalogue, forgetting)
+        if not isinstance(forgetting, NoForgetting | AgeCurve):
+            raise ValueError(  # noqa: TRY004, a setting of the user's
+                f"model.forgetting.kind: {config.forgetting.kind} reads the order of events, which "
+                "chosen ones do not keep; a curve over age is possible"
+            )
         self.keep = config.keep
         match config.selection:
             case SameCategory():
@@ -113,7 +122,7 @@ class LongDIN(DIN):
         """As DIN over what is kept, and the search for it."""
         kept = min(history, self.keep)
         pairs = kept * candidates
-        searched = self.relevance.flops(history, candidates) + self.forgetting.flops(pairs)
+        searched = self.relevance.flops(history, candidates) + self.forgetting.flops()
         # Each candidate keeps events of its own, so that it is a tile of its own.
         attended = self.attention.flops(kept, candidates) + 2 * pairs * self.config.width
         inputs = self.user.count * self.config.width
@@ -122,7 +131,7 @@ class LongDIN(DIN):
 
     def _interest(self, candidate: Tensor, events: Tensor, batch: Batch) -> Tensor:
         """[N, D], [T, D] -> [N, D], a few candidates at a time, each over events of its own."""
-        past, ahead = batch.history, batch.candidates
+        past, ahead = self.forgetting.reads(batch), batch.candidates
         if not len(candidate):
             return candidate
         row, where = jagged.owner(ahead.offsets), jagged.layout(past.offsets)
@@ -130,6 +139,7 @@ class LongDIN(DIN):
             keys = jagged.pad(self.relevance.keys(past.features["item"], events), where)
             wanted = self.relevance.keys(ahead.features["item"], candidate)
         padded, clock = jagged.pad(events, where), jagged.pad(past.time, where)
+        traits = self.forgetting.traits(past, events).padded(where)
         step = max(1, CELLS // (where.length * max(self.config.attention, keys[0, 0].numel())))
         pooled: list[Tensor] = []
         for part in torch.arange(len(row), device=row.device).split(step):
@@ -140,9 +150,9 @@ class LongDIN(DIN):
                 self._pool(
                     candidate[part][:, None],
                     padded.flatten(0, 1).index_select(0, cell.flatten()).unflatten(0, cell.shape),
-                    ahead.time[part][:, None],
-                    clock.flatten()[cell],
+                    age_seconds(ahead.time[part][:, None, None], clock.flatten()[cell][:, None]),
                     count[:, None],
+                    traits.chosen(cell),
                 )
             )
         return torch.cat(pooled)[:, 0]

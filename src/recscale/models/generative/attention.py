@@ -18,8 +18,9 @@ from torch import Tensor
 
 from recscale.models import jagged
 from recscale.models.clock import age_seconds, bucket
-from recscale.models.forgetting import Forgetting
+from recscale.models.forgetting import Forgetting, NoForgetting, Traits
 from recscale.models.generative.bias import entries
+from recscale.types import History
 
 CELLS = 2**17  # pairs of a tile: 512 KB, so that the few tensors alive at once fit a 2 MB cache
 QUERIES = 48  # of a tile: more would compute more above the diagonal
@@ -53,26 +54,31 @@ class Pairs:
     tiles: tuple[tuple[Tile, ...], ...]  # of each group
 
 
-def pairs(time: Tensor, offsets: Tensor, forgetting: Forgetting, history: int) -> Pairs:
-    """time [T] milliseconds, offsets [B + 1]; gates carry gradients into `forgetting`."""
-    where = jagged.group(offsets, lambda longest: CELLS // (longest * _step(longest)))
-    clock = time[where.order]
-    tiles = (tuple(_tiles(part, clock, forgetting, history)) for part in where.groups)
-    return Pairs(where, tuple(tiles))
+def pairs(history: History, content: Tensor, forgetting: Forgetting, longest: int) -> Pairs:
+    """content [T, D]: events as an encoder reads them. Gates carry gradients to `forgetting`."""
+    where = jagged.group(history.offsets, lambda length: CELLS // (length * _step(length)))
+    traits = forgetting.traits(history, content)
+    found: list[tuple[Tile, ...]] = []
+    for group in where.groups:
+        events = where.order[group.events]
+        clock = jagged.pad(history.time[events], group.where)  # [b, L]
+        own = traits.padded(group.where, events)
+        found.append(tuple(_tiles(clock, own, forgetting, longest)))
+    return Pairs(where, tuple(found))
 
 
-def _tiles(
-    group: jagged.Group, clock: Tensor, forgetting: Forgetting, history: int
-) -> Iterator[Tile]:
-    clock = jagged.pad(clock[group.events], group.where)  # [b, L]
-    place = torch.arange(group.where.length, device=clock.device, dtype=torch.int32)
-    step = _step(group.where.length)
+def _tiles(clock: Tensor, traits: Traits, forgetting: Forgetting, longest: int) -> Iterator[Tile]:
+    place = torch.arange(clock.shape[1], device=clock.device, dtype=torch.int32)
+    step = _step(len(place))
     for start in range(0, len(place), step):
         stop = min(len(place), start + step)
         age = age_seconds(clock[:, start:stop, None], clock[:, None, :stop])
-        gate = forgetting.gate(age)
+        seen = place[None, start:stop].long() + 1
+        gate = None
+        if not isinstance(forgetting, NoForgetting):
+            gate = forgetting(age, seen, traits.first(stop))
         distance = place[start:stop, None] - place[:stop]
-        yield Tile(start, stop, entries(bucket(age), distance, history), gate)
+        yield Tile(start, stop, entries(bucket(age), distance, longest), gate)
 
 
 def num_pairs(length: int) -> int:

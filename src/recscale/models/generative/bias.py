@@ -16,10 +16,15 @@ NEVER = -1e30  # SiLU and its derivative are exactly zero there
 class RelativeBias(nn.Module):
     """rab^{p,t} of HSTU (Zhai et al. 2024, eq. 2): by position and by log-time bucket."""
 
-    def __init__(self, history: int) -> None:
+    time: Tensor
+
+    def __init__(self, history: int, *, by_time: bool = True) -> None:
         super().__init__()
         self.position = nn.Parameter(torch.randn(history) * SPREAD)
-        self.time = nn.Parameter(torch.randn(BUCKETS) * SPREAD)
+        if by_time:
+            self.time = nn.Parameter(torch.randn(BUCKETS) * SPREAD)
+        else:
+            self.register_buffer("time", torch.zeros(BUCKETS), persistent=False)
 
     def table(self) -> Tensor:
         """[(N + 1) BUCKETS], the sum for each distance and bucket; last, the future's.

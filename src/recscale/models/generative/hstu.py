@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recscale.models.counting import linear_flops
-from recscale.models.forgetting import build_forgetting
+from recscale.models.forgetting import Forgetting
 from recscale.models.generative.attention import Pairs, attend, num_pairs, pairs
 from recscale.models.generative.bias import RelativeBias
 from recscale.models.generative.settings import EncoderSettings
@@ -20,6 +20,8 @@ class HSTUConfig(EncoderSettings):
     """The published ML-1M model has two blocks of width 50 and one head."""
 
     name: Literal["hstu"] = "hstu"
+    # position: time is left to `forgetting`; both at once explain the same ages
+    bias: Literal["position_and_time", "position"] = "position_and_time"
     # what an event's sum over the past is divided by: the longest history, or how much past it has
     divide_by: Literal["history", "past"] = "history"
 
@@ -35,7 +37,7 @@ class Block(nn.Module):
         self.project = nn.Linear(config.width, 4 * config.width)
         self.output = nn.Linear(config.width, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.bias = RelativeBias(history)
+        self.bias = RelativeBias(history, by_time=config.bias == "position_and_time")
 
     def forward(self, x: Tensor, among: Pairs, scale: Tensor) -> Tensor:
         """x [T, D] sorted, scale [N] -> [T, D]."""
@@ -50,12 +52,12 @@ class HSTU(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, config: HSTUConfig, history: int) -> None:
+    def __init__(self, config: HSTUConfig, history: int, forgetting: Forgetting) -> None:
         super().__init__()
         self.width = config.width
         self.blocks = nn.ModuleList(Block(config, history) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.forgetting = build_forgetting(config.forgetting, config.heads)
+        self.forgetting = forgetting
         # Never by the padded length: a score would depend on its neighbours.
         past = torch.arange(1, history + 1)
         divisor = past if config.divide_by == "past" else torch.full_like(past, history)
@@ -63,14 +65,14 @@ class HSTU(nn.Module):
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """[T, D] -> [T, D]."""
-        among = pairs(history.time, history.offsets, self.forgetting, len(self.scale))
+        among = pairs(history, x, self.forgetting, len(self.scale))
         x = x.index_select(0, among.where.order)
         for block in self.blocks:
             x = block(x, among, self.scale)
         return self.norm(x).index_select(0, among.where.back)
 
     def flops(self, length: int) -> int:
-        """Linear layers, two attention products a block, and the decay curve once."""
+        """Linear layers, two attention products a block, and the curves of decay once."""
         looks = num_pairs(length)
         attention = len(self.blocks) * 4 * looks * self.width
-        return linear_flops(self, length) + attention + self.forgetting.flops(looks)
+        return linear_flops(self, length) + attention + self.forgetting.flops()

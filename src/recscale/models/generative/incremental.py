@@ -60,7 +60,7 @@ def _extend_hstu(encoder: HSTU, x: Tensor, past: _Past) -> tuple[Tensor, Kept]:
     age = age_seconds(past.time[past.before :, None], past.time)  # [n, L]
     buckets, distance = bucket(age), past.distance.clamp(min=0)
     scale = encoder.scale[past.before : past.before + len(x), None]
-    gate = encoder.forgetting(age).movedim(-1, 0) * (past.visible * scale)
+    gate = encoder.forgetting.of_clocks(age, past.seen) * (past.visible * scale)
     for block in encoder.blocks:
         assert isinstance(block, hstu.Block)
         u, vqk = F.silu(block.project(block.norm_in(x))).tensor_split([x.shape[1]], dim=1)
@@ -74,7 +74,7 @@ def _extend_hstu(encoder: HSTU, x: Tensor, past: _Past) -> tuple[Tensor, Kept]:
 
 def _extend_transformer(encoder: Transformer, x: Tensor, past: _Past) -> tuple[Tensor, Kept]:
     age = age_seconds(past.time[past.before :, None], past.time)
-    decay = encoder.forgetting(age).movedim(-1, 0).log()
+    decay = encoder.forgetting.of_clocks(age, past.seen).log()
     decay = decay.masked_fill(~past.visible, -torch.inf)  # [H or 1, n, L]
     x = x + encoder.positions[past.before : past.before + len(x)]
     for block in encoder.blocks:
@@ -99,6 +99,7 @@ class _Past:
         place = torch.arange(len(self.time), device=time.device)
         self.distance = place[self.before :, None] - place  # [n, L]
         self.visible = self.distance >= 0
+        self.seen = place[self.before :] + 1  # [n]
         self.keys: list[Stored] = []
         self.values: list[Stored] = []
 

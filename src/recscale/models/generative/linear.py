@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +23,15 @@ from recscale.models.counting import linear_flops
 from recscale.models.forgetting import (
     Forgetting,
     ForgettingConfig,
+    Mixture,
     MixtureConfig,
     NoForgetting,
-    build_forgetting,
 )
 from recscale.models.generative.settings import EncoderSettings
 from recscale.types import History
 
 ROWS = 16  # attended to together: of like length, they pad each other little
+PIECE = 2**15  # ages worked on at a time: with eight components 1 MB, within a cache
 
 
 class LinearConfig(EncoderSettings):
@@ -105,12 +106,17 @@ class LinearKept:
 class LinearState(nn.Module):
     """Encodes a history event by event; no event sees a later one."""
 
-    def __init__(self, config: LinearConfig, history: int) -> None:  # noqa: ARG002
+    def __init__(self, config: LinearConfig, forgetting: Forgetting) -> None:
         super().__init__()
+        if not isinstance(forgetting, NoForgetting | Mixture) or not forgetting.by_clock:
+            raise ValueError(
+                f"model.forgetting.kind: {config.forgetting.kind} is more than a state of fixed "
+                "size can hold; none is possible, or mixture without by_category and by_user"
+            )
         self.width, self.heads = config.width, config.heads
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.forgetting = build_forgetting(config.forgetting, config.heads)
+        self.forgetting = forgetting
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """[T, D] -> [T, D], all events at once."""
@@ -125,8 +131,12 @@ class LinearState(nn.Module):
     def _among(self, group: jagged.Group, clock: Tensor) -> Among:
         age = pairwise_age(jagged.pad(clock[group.events], group.where))
         causal = torch.ones_like(age[0]).tril()
-        gate = self.forgetting.gate(age)
-        return Among(group, causal if gate is None else gate * causal)
+        if isinstance(self.forgetting, NoForgetting):
+            return Among(group, causal)
+        # Exact, where other encoders read a table: the state that an event updates is exact too.
+        rates, weight = spectrum(self.forgetting, self.heads)
+        decay = cast(Tensor, Decay.apply(age.flatten(), rates[:-1], weight[:, :-1]))
+        return Among(group, decay.unflatten(1, age.shape).movedim(0, 1) * causal)
 
     def extend(
         self, x: Tensor, time: Tensor, state: LinearKept | None
@@ -152,12 +162,43 @@ class LinearState(nn.Module):
         """Linear layers, two products a block over all pairs, and the decay curve once."""
         pairs = length * length
         attention = len(self.blocks) * 4 * pairs * self.width
-        return linear_flops(self, length) + attention + self.forgetting.flops(pairs)
+        rates, weight = spectrum(self.forgetting, self.heads)
+        decay = 2 * pairs * (len(rates) - 1) * len(weight)  # the floor is added, not multiplied
+        return linear_flops(self, length) + attention + decay
 
 
-def spectrum(forgetting: Forgetting, heads: int) -> tuple[Tensor, Tensor]:
+class Decay(torch.autograd.Function):
+    """The mixture over many ages, a piece at a time.
+
+    Held for the backward pass, the K exponentials of every pair of events would outgrow the model.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, age: Tensor, rates: Tensor, weight: Tensor) -> Tensor:
+        """age [P] seconds, rates [K], weight [H, K], both without the floor -> [H, P]."""
+        ctx.save_for_backward(age, rates)
+        with torch.autocast(age.device.type, enabled=False):
+            # 1 minus what is lost: age zero gives exactly one, and nothing exceeds it.
+            return torch.cat([1 + weight @ _lost(part, rates) for part in age.split(PIECE)], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, Tensor]:
+        """[H, P] -> [H, K]; ages are data."""
+        age, rates = ctx.saved_tensors
+        pieces = zip(age.split(PIECE), grad_outputs[0].split(PIECE, dim=1), strict=True)
+        grads = [grad @ _lost(part, rates).T for part, grad in pieces]
+        return None, None, torch.stack(grads).sum(0)
+
+
+def _lost(age: Tensor, rates: Tensor) -> Tensor:
+    """[P], [K] -> [K, P], minus the part of each exponential that is gone."""
+    return torch.expm1(rates[:, None] * -age)
+
+
+def spectrum(forgetting: NoForgetting | Mixture, heads: int) -> tuple[Tensor, Tensor]:
     """Rates [K] a second and weights [H, K] of the exponentials that a curve is made of."""
     if isinstance(forgetting, NoForgetting):
         return torch.zeros(1), torch.ones(heads, 1)
-    floor = forgetting.rates.new_zeros(1)  # what is never forgotten
-    return torch.cat([forgetting.rates, floor]), forgetting.share.softmax(dim=-1)
+    weight = forgetting.shares()
+    rates = forgetting.rates.to(weight.dtype)
+    return F.pad(rates, (0, 1)), weight  # last: what is never forgotten

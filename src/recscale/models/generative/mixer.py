@@ -17,7 +17,7 @@ from recscale.models import jagged
 from recscale.models.clock import BUCKETS, bucket, pairwise_age
 from recscale.models.counting import linear_flops
 from recscale.models.embedding import SPREAD
-from recscale.models.forgetting import build_forgetting
+from recscale.models.forgetting import Forgetting, NoForgetting, Traits
 from recscale.models.generative.bias import lookup
 from recscale.models.generative.settings import EncoderSettings
 from recscale.types import History
@@ -83,35 +83,41 @@ class Mixer(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, config: MixerConfig, history: int) -> None:
+    def __init__(self, config: MixerConfig, history: int, forgetting: Forgetting) -> None:
         super().__init__()
         self.width = config.width
         self.blocks = nn.ModuleList(Block(config, history) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.forgetting = build_forgetting(config.forgetting, config.heads)
+        self.forgetting = forgetting
         self.register_buffer("scale", 1 / torch.arange(1, history + 1), persistent=False)
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """[T, D] -> [T, D]."""
         where = jagged.group(history.offsets, lambda _: ROWS)
         clock = history.time[where.order]
-        among = tuple(self._among(group, clock) for group in where.groups)
+        traits = self.forgetting.traits(history, x)
+        among = tuple(
+            self._among(group, clock, traits.padded(group.where, where.order[group.events]))
+            for group in where.groups
+        )
         x = x.index_select(0, where.order)
         for block in self.blocks:
             x = block(x, among, self.scale)
         return self.norm(x).index_select(0, where.back)
 
-    def _among(self, group: jagged.Group, clock: Tensor) -> Among:
+    def _among(self, group: jagged.Group, clock: Tensor, traits: Traits) -> Among:
         age = pairwise_age(jagged.pad(clock[group.events], group.where))
         place = torch.arange(group.where.length, device=clock.device)
         distance = place[:, None] - place
         later = distance < 0
         buckets = bucket(age).masked_fill_(later, BUCKETS)
         distance = distance.masked_fill_(later, len(self.scale))
-        return Among(group, buckets, distance, self.forgetting.gate(age))
+        if isinstance(self.forgetting, NoForgetting):
+            return Among(group, buckets, distance, None)
+        return Among(group, buckets, distance, self.forgetting(age, place[None] + 1, traits))
 
     def flops(self, length: int) -> int:
-        """Linear layers, two maps a block, and the decay curve once."""
+        """Linear layers, two maps a block, and the curves of decay once."""
         pairs = length * length
         maps = len(self.blocks) * 4 * pairs * self.width
-        return linear_flops(self, length) + maps + self.forgetting.flops(pairs)
+        return linear_flops(self, length) + maps + self.forgetting.flops()

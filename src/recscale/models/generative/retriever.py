@@ -85,7 +85,7 @@ class Generative(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """[N, D], of length 1; the candidates' own items are not read."""
-        return self.ask(self.states(batch.history), batch)
+        return self.ask(self.states(self.encoder.forgetting.reads(batch)), batch)
 
     def ask(self, states: Tensor, batch: Batch) -> Tensor:
         """states [T, D] -> [N, D]: what the visible history ends in, and what a request adds.
@@ -121,6 +121,7 @@ class Generative(nn.Module):
         items = batch.candidates.features["item"]
         acted = (label > 0).nonzero()[:, 0]
         loss = retrieval_loss(self.objective, request[acted], items[acted], self.items)
+        loss = loss + self.encoder.forgetting.penalty()
         if self.answer is None:
             return loss
         logit = self.answer(request, self.items.unit(items))

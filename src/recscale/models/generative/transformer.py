@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recscale.models import jagged
+from recscale.models.clock import pairwise_age
 from recscale.models.counting import linear_flops
-from recscale.models.forgetting import build_forgetting
+from recscale.models.forgetting import Forgetting, NoForgetting, Traits
 from recscale.models.generative.settings import EncoderSettings
 from recscale.types import History
 
@@ -69,19 +70,23 @@ class Transformer(nn.Module):
     every new event, and past states with them.
     """
 
-    def __init__(self, config: TransformerConfig, history: int) -> None:
+    def __init__(self, config: TransformerConfig, history: int, forgetting: Forgetting) -> None:
         super().__init__()
         self.width = config.width
         self.positions = nn.Parameter(torch.randn(history, config.width) * config.width**-0.5)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.forgetting = build_forgetting(config.forgetting, config.heads)
+        self.forgetting = forgetting
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """[T, D] -> [T, D]."""
         where = jagged.group(history.offsets, lambda _: ROWS)
         clock = history.time[where.order]
-        among = tuple(self._among(group, clock) for group in where.groups)
+        traits = self.forgetting.traits(history, x)
+        among = tuple(
+            self._among(group, clock, traits.padded(group.where, where.order[group.events]))
+            for group in where.groups
+        )
         x = (x + self._positions(history.offsets)).index_select(0, where.order)
         for block in self.blocks:
             x = block(x, among)
@@ -92,14 +97,17 @@ class Transformer(nn.Module):
         place = torch.arange(int(offsets[-1]), device=offsets.device)
         return self.positions.index_select(0, place - offsets[jagged.owner(offsets)])
 
-    def _among(self, group: jagged.Group, clock: Tensor) -> Among:
-        decay = self.forgetting.logits(jagged.pad(clock[group.events], group.where))
-        if decay is not None:
-            later = torch.ones_like(decay[0, 0], dtype=torch.bool).triu(1)
-            decay = decay.masked_fill(later, -torch.inf)
-        return Among(group, decay)
+    def _among(self, group: jagged.Group, clock: Tensor, traits: Traits) -> Among:
+        """Without forgetting no mask: the kernel is faster with its own causal one."""
+        if isinstance(self.forgetting, NoForgetting):
+            return Among(group, None)
+        age = pairwise_age(jagged.pad(clock[group.events], group.where))
+        seen = torch.arange(1, age.shape[1] + 1, device=age.device)[None]
+        decay = self.forgetting(age, seen, traits).log().expand(len(age), -1, -1, -1)
+        later = torch.ones_like(age[0], dtype=torch.bool).triu(1)
+        return Among(group, decay.masked_fill(later, -torch.inf))
 
     def flops(self, length: int) -> int:
-        """Linear layers, two attention products a block, and the decay curve once."""
+        """Linear layers, two attention products a block, and the curves of decay once."""
         attention = len(self.blocks) * 4 * length * length * self.width
-        return linear_flops(self, length) + attention + self.forgetting.flops(length * length)
+        return linear_flops(self, length) + attention + self.forgetting.flops()
