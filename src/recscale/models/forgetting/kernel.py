@@ -35,7 +35,7 @@ class Traits:
 
     def padded(self, where: jagged.Layout, chosen: Tensor | None = None) -> Traits:
         """[T, ...] -> [B, L, ...]: of all events, or of those chosen, in that order."""
-        if not self.own.numel():
+        if self.own.dim() == 1 and not len(self.own):  # nothing is known of any event
             return self
         own = self.own if chosen is None else self.own[chosen]
         return Traits(self.shared, jagged.pad(own, where))
