@@ -326,9 +326,9 @@ LEAKS = (
     Fault(
         12,
         "the vocabulary is fitted on all rows",
-        "features/prepare.py",
-        "Vocabulary.fit(events.filter(pl.Series(train))[ITEM])",
-        "Vocabulary.fit(events[ITEM])",
+        "features/fitted.py",
+        "else Vocabulary.fit(train[name])",
+        "else Vocabulary.fit(split.events[name])",
         (ALONE,),
     ),
     Fault(
@@ -346,33 +346,25 @@ LEAKS = (
     Fault(
         12,
         "mean and deviation are those of all rows",
-        "features/prepare.py",
-        "Scale.fit(column.filter(pl.Series(train)))",
-        "Scale.fit(column)",
+        "features/fitted.py",
+        "Moments.of(train[name], train[USER])",
+        "Moments.of(split.events[name], split.events[USER])",
         (ALONE, f"{PREPARE}::test_history_holds_every_event_user_by_user_in_event_order"),
     ),
     Fault(
         12,
-        "a feature's vocabulary is fitted on all rows",
-        "features/prepare.py",
-        "vocabulary = Vocabulary.fit(column.filter(pl.Series(train)))",
-        "vocabulary = Vocabulary.fit(column)",
-        (ALONE,),
-    ),
-    Fault(
-        12,
         "popularity counts future events",
-        "features/prepare.py",
-        "ids[train & masks.positive]",
-        "ids[masks.positive]",
+        "features/encode.py",
+        "encoded[ITEM][train & masks.positive]",
+        "encoded[ITEM][masks.positive]",
         (ALONE, f"{PREPARE}::test_items_are_described_by_what_training_saw"),
     ),
     Fault(
         12,
         "user features are fitted on users of the future",
-        "features/prepare.py",
-        "known = trained.to_numpy()",
-        "known = np.ones(len(users), dtype=bool)",
+        "features/encode.py",
+        "trained = users.filter(pl.col(TRAINED))",
+        "trained = users",
         (f"{PREPARE}::test_a_user_that_training_never_saw_is_unseen",),
     ),
 )
@@ -541,13 +533,15 @@ ORDER = (
     Fault(
         19,
         "what is seen ties in another order than what is asked",
-        "features/prepare.py",
-        'writer.array("history", name, values[masks.history])',
-        "writer.array(\n"
+        "features/encode.py",
+        'writer.append("history", name, values[masks.history])',
+        "writer.append(\n"
         '            "history",\n'
         "            name,\n"
         "            values[masks.history][\n"
-        "                np.lexsort((ids, events[TIME].to_numpy(), user))\n"
+        "                np.lexsort(\n"
+        "                    (encoded[ITEM], events[TIME].to_numpy(), events[USER].to_numpy())\n"
+        "                )\n"
         "                if masks.history.all()\n"
         "                else slice(None)\n"
         "            ],\n"
@@ -556,10 +550,18 @@ ORDER = (
     ),
     Fault(
         19,
+        "a large log deals its rows out in another order than the file's",
+        "data/partition.py",
+        "mine = batch.filter(pl.Series(owner == place))",
+        "mine = batch.filter(pl.Series(owner == place)).reverse()",
+        (f"{PREPARE}::test_a_log_in_many_ranges_gives_the_same_folder",),
+    ),
+    Fault(
+        19,
         "ties fall as chance has it",
-        "data/split.py",
-        "events = by_user_and_time(log.events.collect())",
-        "events = by_user_and_time(log.events.collect().sample(fraction=1, shuffle=True))",
+        "data/partition.py",
+        "by_user_and_time(log.events.collect())",
+        "by_user_and_time(log.events.collect().sample(fraction=1, shuffle=True))",
         (
             f"{PREPARE}::test_a_log_of_ties_gives_the_same_folder_every_time",
             f"{PREPARE}::test_history_and_requests_share_the_order_of_the_split",

@@ -22,6 +22,7 @@ from recscale.evaluation.context import context
 from recscale.evaluation.predictions import Predictions
 from recscale.features import requests
 from recscale.features.batches import Loader, in_order
+from recscale.features.planned import planned_rows
 from recscale.features.prepare import prepare, summary
 from recscale.features.requests import Rows
 from recscale.features.store import Store, open_store, schema_to_json
@@ -168,7 +169,7 @@ def _training_rows(config: RunConfig, store: Store) -> Rows:
     history = config.features.history
     match config.training.part:
         case "train":
-            return requests.training_rows(store, history, *config.training.share)
+            return planned_rows(store, history, *config.training.share)
         case "valid":
             return requests.evaluation_rows(
                 store, "valid", history, positive=not store.schema.exposures

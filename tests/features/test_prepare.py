@@ -2,18 +2,21 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from recscale.data.control import Control
 from recscale.data.schema import Columns, Log
 from recscale.data.sources.table import TableConfig
 from recscale.data.split import SplitConfig, assign
 from recscale.data.synthetic import SyntheticConfig
 from recscale.features.config import FeaturesConfig
-from recscale.features.prepare import Recipe, prepare, summary, write
+from recscale.features.encode import write
+from recscale.features.prepare import Recipe, prepare, summary
 from recscale.features.store import Store, open_store
 from recscale.types import UNSEEN
 
@@ -54,7 +57,7 @@ def make_log(rows: list[tuple[object, ...]], hidden: tuple[object, ...] = ()) ->
 
 def prepared(log: Log, folder: Path, split: SplitConfig = FIFTHS, **features: object) -> Store:
     config = FeaturesConfig.model_validate(features)
-    write(log, assign(log, split), config, "ab" * 8, folder)
+    write(log, split, config, "ab" * 8, folder)
     return open_store(folder, config.history)
 
 
@@ -242,13 +245,46 @@ def test_history_and_requests_share_the_order_of_the_split(tmp_path: Path):
 
 def test_a_log_of_ties_gives_the_same_folder_every_time(tmp_path: Path):
     """Hazard 19: same rows, same bytes."""
-    contents: list[dict[str, bytes]] = []
     for attempt in ("first", "second"):
-        folder = tmp_path / attempt
-        prepared(make_log(TIED), folder, SplitConfig(protocol="leave_one_out"))
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        contents.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
-    assert contents[0] == contents[1]
+        prepared(make_log(TIED), tmp_path / attempt, SplitConfig(protocol="leave_one_out"))
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+SHUFFLED = sorted(
+    ((u, (5 * u + 7 * i) % 23, i // 3, (u * i) % 3 and (u + i) % 2, "amp"[i % 3], u / (i + 1))
+     for u in range(11) for i in range(u % 6 + 1)),
+    key=lambda row: (row[1], row[2]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [int, str], ids=["numbered users", "named users"])
+@pytest.mark.parametrize("protocol", ["temporal", "leave_one_out"])
+@pytest.mark.parametrize("hidden", [(), (0,)], ids=["all history", "some hidden"])
+@pytest.mark.parametrize("rows", [1, 7, 20])
+def test_a_log_in_many_ranges_gives_the_same_folder(
+    rows: int, hidden: tuple[int, ...], protocol: str, names: type, tmp_path: Path
+):
+    """Users interleaved in the file, ties, statistics over users of several ranges: same bytes."""
+    log = make_log([(names(user), *rest) for user, *rest in SHUFFLED], hidden)
+    log = replace(log, users=None, columns=replace(COLUMNS, user={}))
+    split, features = SplitConfig.model_validate({"protocol": protocol}), FeaturesConfig()
+    write(log, split, features, "ab" * 8, tmp_path / "whole")
+    write(log, split, features, "ab" * 8, tmp_path / "cut", rows=rows)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("control", ["permute_gaps", "hour", "shuffle_order"])
+def test_a_log_in_many_ranges_is_spoilt_as_a_whole_one_is(control: Control, tmp_path: Path):
+    log = make_log([tuple(row) for row in SHUFFLED])
+    log = replace(log, users=None, columns=replace(COLUMNS, user={}))
+    for name, rows in (("whole", 1000), ("cut", 7)):
+        write(log, FIFTHS, FeaturesConfig(), "ab" * 8, tmp_path / name, control=control, rows=rows)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 ROWS = "who,what,when\n" + "".join(f"{u},{i},{10 * u + i}\n" for u in range(4) for i in range(5))

@@ -36,8 +36,11 @@ DataConfig = Annotated[
 NAMED = ("ml-1m", "ml-100k", "kuairand-pure", "mind", "ebnerd", "taobao-ad", "synthetic")
 
 
-def load(config: DataConfig, root: Path) -> Log:
-    """The log that `config` describes; raw data lies, or is put, under `root`. Raises DataError."""
+def load(config: DataConfig, root: Path, room: Path | None = None) -> Log:
+    """The log that `config` describes; raw data lies, or is put, under `root`. Raises DataError.
+
+    With an empty folder `room` to work in, a table may be larger than memory.
+    """
     match config:
         case MovieLens1M():
             return movielens.read_1m(config, root)
@@ -46,7 +49,7 @@ def load(config: DataConfig, root: Path) -> Log:
         case KuaiRandPure() | Mind() | Ebnerd() | TaobaoAd():
             return _load_exposures(config, root)
         case TableConfig():
-            return table.read(config, root)
+            return table.read(config, root, room)
         case SyntheticConfig():
             return read_synthetic(config, root)
 

@@ -32,6 +32,16 @@ def whole_folder(folder: Path) -> Generator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def room_for_work(parent: Path) -> Generator[Path]:
+    """A folder under `parent` that need not exist before it is used, and does not after."""
+    room = parent / f".work-{os.getpid()}"
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
 def _place(aside: Path, folder: Path) -> None:
     try:
         os.replace(aside, folder)  # noqa: PTH105 - Path.rename does the same, less plainly

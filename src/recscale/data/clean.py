@@ -11,8 +11,10 @@ from recscale.data.clock import Unit, milliseconds
 from recscale.data.schema import ITEM, TIME, USER, DataError
 
 LATEST_MS = 7_258_118_400_000  # the year 2200: past it, a time was read in the wrong unit
+UNUSABLE: tuple[str, ...] = (
+    "no user", "no item", "no time", "unreadable time", "time before 1970", "time after 2200"
+)  # fmt: skip
 DUPLICATE = "exact duplicate"
-__all__ = ["DUPLICATE", "Counts", "add", "check_labels", "clean", "drop_duplicates"]
 Counts = Mapping[str, int]
 
 
@@ -24,6 +26,16 @@ def clean(
     Dropped: rows without user, item or usable time, and rows equal to an earlier one in every
     column. raw.height = rows returned + all counts. Raises DataError where nothing is left.
     """
+    kept, dropped = usable(raw, unit, text_format)
+    require_rows(kept.height, dropped, where)
+    kept, duplicates = drop_duplicates(kept)
+    return kept, add(dropped, {DUPLICATE: duplicates})
+
+
+def usable(
+    raw: pl.DataFrame, unit: Unit, text_format: str | None = None
+) -> tuple[pl.DataFrame, Counts]:
+    """As `clean`, but for rows that are equal; there may be none left."""
     time = milliseconds(raw.schema[TIME], unit, text_format)
     verdict = raw.lazy().select(
         time.alias(TIME),
@@ -36,17 +48,18 @@ def clean(
     judged = verdict.select(
         TIME, reason=reasons.when(pl.col(TIME) > LATEST_MS).then(6).otherwise(0).cast(pl.UInt8)
     ).collect()
-    names = ["", "no user", "no item", "no time", "unreadable time", "time before 1970",
-             "time after 2200"]  # fmt: skip
-    found = np.bincount(judged["reason"].to_numpy(), minlength=len(names))
-    dropped = {name: int(n) for name, n in zip(names[1:], found[1:], strict=True) if n}
+    found = np.bincount(judged["reason"].to_numpy(), minlength=1 + len(UNUSABLE))
+    dropped = {name: int(n) for name, n in zip(UNUSABLE, found[1:], strict=True) if n}
     kept = raw.with_columns(judged[TIME])
     if dropped:
         kept = kept.filter(judged["reason"] == 0)
-    if kept.is_empty():
+    return kept, dropped
+
+
+def require_rows(count: int, dropped: Counts, where: str) -> None:
+    """Raises DataError that tells why none of the rows is left."""
+    if not count:
         raise DataError(f"{where}: no usable row ({_told(dropped) or 'the file has no rows'})")
-    kept, duplicates = drop_duplicates(kept)
-    return kept, add(dropped, {DUPLICATE: duplicates})
 
 
 def drop_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:

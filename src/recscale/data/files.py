@@ -44,15 +44,18 @@ def content(path: Path) -> bytes:
     return raw
 
 
-def check_utf8(raw: bytes, path: Path) -> None:
-    """Raises DataError with the number of the first line that is not UTF-8."""
+def check_utf8(raw: bytes, path: Path, before: int = 0) -> None:
+    """Raises DataError with the number of the first line that is not UTF-8.
+
+    `before`: lines of the file that come before those in `raw`.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(raw), BLOCK):
         held = len(decoder.getstate()[0])  # of a letter cut by the block's edge
         try:
             decoder.decode(raw[start : start + BLOCK], final=start + BLOCK >= len(raw))
         except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, start - held + error.start) + 1
+            line = before + raw.count(b"\n", 0, start - held + error.start) + 1
             raise DataError(f"{path}, line {line}: not UTF-8 text") from error
 
 
@@ -76,15 +79,21 @@ def read_csv(path: Path, columns: list[str], separator: str) -> tuple[pl.DataFra
     Text, because a type guessed from the first rows turns 007 into 7 and fails at row ten million.
     Raises DataError.
     """
-    raw = content(path)
-    check_utf8(raw, path)
+    return parse_csv(content(path), columns, separator, path)
+
+
+def parse_csv(
+    raw: bytes, columns: list[str], separator: str, path: Path, before: int = 0
+) -> tuple[pl.DataFrame, int]:
+    """As `read_csv`, of a header and some rows of `path`; `before`: lines in between."""
+    check_utf8(raw, path, before)
     with reading(path):
         header = next(csv.reader(io.StringIO(_first_line(raw)), delimiter=separator), [])
         header = [name.removeprefix("\ufeff") for name in header]
     require(columns, header, path)
     ragged = 0
     if not _is_rectangle(raw, len(header), separator):
-        raw, ragged = _rectangle(raw, len(header), separator, path)
+        raw, ragged = _rectangle(raw, len(header), separator, path, before)
     with reading(path):
         frame = pl.read_csv(raw, columns=columns, infer_schema=False, separator=separator)
     return frame.select(columns), ragged
@@ -100,15 +109,21 @@ def read_jsonl(path: Path, columns: list[str]) -> pl.DataFrame:
     return frame.select(columns)
 
 
-def read_parquet(path: Path, columns: list[str]) -> pl.DataFrame:
-    """`columns` of a Parquet file. Raises DataError."""
+def open_parquet(path: Path, columns: list[str]) -> pl.LazyFrame:
+    """`columns` of a Parquet file, not yet read. Raises DataError."""
     with reading(path):
         path.stat()  # a missing file is told apart from a bad one
         scan = pl.scan_parquet(path, glob=False)
         names = scan.collect_schema().names()
     require(columns, names, path)
+    return scan.select(columns)
+
+
+def read_parquet(path: Path, columns: list[str]) -> pl.DataFrame:
+    """`columns` of a Parquet file. Raises DataError."""
+    scan = open_parquet(path, columns)
     with reading(path):
-        frame = scan.select(columns).collect()
+        frame = scan.collect()
     if frame.is_empty():
         raise DataError(f"{path}: the file has no rows")
     return frame
@@ -149,7 +164,9 @@ def _lines_have(lines: bytes, count: int, separator: str) -> bool:
     return bool((rows[:, -1] < ends).all() and (rows[1:, 0] > ends[:-1]).all())
 
 
-def _rectangle(raw: bytes, fields: int, separator: str, path: Path) -> tuple[bytes, int]:
+def _rectangle(
+    raw: bytes, fields: int, separator: str, path: Path, before: int
+) -> tuple[bytes, int]:
     """The rows that have `fields` fields, and how many others; blank lines are no rows."""
     kept, ragged = io.StringIO(newline=""), 0
     writer = csv.writer(kept, delimiter=separator, lineterminator="\n")
@@ -163,7 +180,7 @@ def _rectangle(raw: bytes, fields: int, separator: str, path: Path) -> tuple[byt
             else:
                 ragged += bool(row)
     except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num}: {_one_line(error)}") from error
+        raise DataError(f"{path}, line {before + rows.line_num}: {_one_line(error)}") from error
     return kept.getvalue().encode(), ragged
 
 

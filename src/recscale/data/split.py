@@ -16,6 +16,7 @@ from recscale.data.order import by_user_and_time, run_starts, strict_prefix, use
 from recscale.data.schema import IN_HISTORY, PART, PREFIX, TIME, DataError, Log
 
 TRAIN, VALID, TEST = 0, 1, 2  # the values of PART
+BINS = 1 << 16
 FEW_POSITIVES = "users with fewer than 3 positive events"
 
 
@@ -50,16 +51,45 @@ class Split:
     left_out: Mapping[str, int]  # reason -> users without valid and test events; they still train
 
 
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """What of a split concerns the whole log; the rest is decided user by user."""
+
+    valid_from: int  # first millisecond of valid
+    test_from: int
+
+
 def assign(log: Log, config: SplitConfig) -> Split:
     """The whole log, sorted once, each row with its part and its prefix. Raises DataError."""
     events = by_user_and_time(log.events.collect())
     if events.is_empty():
         raise DataError(f"{', '.join(log.files)}: no events to split")
-    match config.protocol:
-        case "temporal":
-            return _temporal(events, log.columns.labels, config)
-        case "leave_one_out":
-            return _leave_one_out(events, log.columns.labels)
+    return assign_users(events, log.columns.labels, cuts(log, config))
+
+
+def cuts(log: Log, config: SplitConfig) -> Cuts | None:
+    """Where `temporal` cuts the time of a log; None for leave_one_out. Raises DataError."""
+    if config.protocol == "leave_one_out":
+        return None
+    times = log.events.filter(labelled(log.columns.labels)).select(TIME)
+    count, low, high = (
+        times.select(pl.len(), low=pl.col(TIME).min(), high=pl.col(TIME).max())
+        .collect(engine="streaming")
+        .row(0)
+    )
+    if not count:
+        raise DataError(f"no row has a value in label {log.columns.labels[0]}: nothing to split")
+    return Cuts(
+        *(
+            _ranked(times, count - max(1, round(share * count)), low, high)
+            for share in (config.valid + config.test, config.test)
+        )
+    )
+
+
+def assign_users(events: pl.DataFrame, labels: tuple[str, ...], cuts: Cuts | None) -> Split:
+    """Some users of a log, by (USER, TIME, original row), each row with its part and its prefix."""
+    return _leave_one_out(events, labels) if cuts is None else _temporal(events, cuts)
 
 
 def labelled(labels: tuple[str, ...]) -> pl.Expr:
@@ -72,13 +102,9 @@ def positive(labels: tuple[str, ...]) -> pl.Expr:
     return (pl.col(labels[0]) == 1).fill_null(value=False) if labels else pl.lit(value=True)
 
 
-def _temporal(events: pl.DataFrame, labels: tuple[str, ...], config: SplitConfig) -> Split:
-    times = events.lazy().filter(labelled(labels)).select(TIME).collect()[TIME].to_numpy()
-    if not len(times):
-        raise DataError(f"no row has a value in label {labels[0]}: nothing to split")
-    valid_from = _cut(times, config.valid + config.test)
-    test_from = _cut(times, config.test)
-    part = (pl.col(TIME) >= valid_from).cast(pl.UInt8) + (pl.col(TIME) >= test_from).cast(pl.UInt8)
+def _temporal(events: pl.DataFrame, cuts: Cuts) -> Split:
+    valid, test = pl.col(TIME) >= cuts.valid_from, pl.col(TIME) >= cuts.test_from
+    part = valid.cast(pl.UInt8) + test.cast(pl.UInt8)
     user = user_codes(events)
     prefix = strict_prefix(
         events[IN_HISTORY].to_numpy(),
@@ -86,13 +112,26 @@ def _temporal(events: pl.DataFrame, labels: tuple[str, ...], config: SplitConfig
         run_starts(user, events[TIME].to_numpy()),
     )
     done = events.with_columns(part.alias(PART), pl.Series(PREFIX, prefix))
-    return Split(done, "temporal", valid_from, test_from, {})
+    return Split(done, "temporal", cuts.valid_from, cuts.test_from, {})
 
 
-def _cut(times: NDArray[np.int64], share: float) -> int:
-    """The time of the first of the last `share` of events; all that happen at it are after it."""
-    at = len(times) - max(1, round(share * len(times)))
-    return int(np.partition(times, at)[at])
+def _ranked(times: pl.LazyFrame, rank: int, low: int, high: int) -> int:
+    """The time that `rank` others come before; all that lie in [low, high], and none is held.
+
+    Counted in ever finer bins, so that any number of events takes a few passes and no memory. What
+    happens at this very time is after the cut.
+    """
+    while low < high:
+        width = -(-(high - low + 1) // BINS)
+        inside = times.filter(pl.col(TIME).is_between(low, high))
+        bins = inside.group_by(bin=(pl.col(TIME) - low) // width).len()
+        counted = bins.collect(engine="streaming").sort("bin")
+        upto = counted["len"].cum_sum().to_numpy()
+        found = int(np.searchsorted(upto, rank, side="right"))
+        rank -= int(upto[found - 1]) if found else 0
+        low += int(counted["bin"][found]) * width
+        high = min(high, low + width - 1)
+    return low
 
 
 def _leave_one_out(events: pl.DataFrame, labels: tuple[str, ...]) -> Split:

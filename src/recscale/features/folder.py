@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ class Writer:
         self.folder = folder
         self.paths: dict[str, dict[str, str]] = defaultdict(dict)
         self.scales: dict[str, tuple[float, float]] = {}
+        self.rows: dict[str, int] = {}  # path -> rows appended so far
 
     def array(self, group: str, name: str, values: np.ndarray) -> None:
         """One column of a group."""
@@ -28,6 +30,22 @@ class Writer:
         np.save(target, np.ascontiguousarray(values))
         self.paths[group][name] = path
 
+    def append(self, group: str, name: str, values: np.ndarray) -> None:
+        """The next rows of a column that comes in pieces; all have one type."""
+        path = f"{group}/{name}.npy"
+        target = self.folder / path
+        if name not in self.paths[group]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.paths[group][name] = path
+            self.rows[path] = 0
+            with target.open("wb") as file:
+                _head(file, values.dtype, 0)
+        with target.open("r+b") as file:
+            self.rows[path] += len(values)
+            _head(file, values.dtype, self.rows[path])
+            file.seek(0, os.SEEK_END)
+            np.ascontiguousarray(values).tofile(file)
+
     def link(self, group: str, name: str, source: str) -> None:
         """The same column as another group's: stored once."""
         self.paths[group][name] = self.paths[source][name]
@@ -35,6 +53,7 @@ class Writer:
     def offsets(self, group: str, lengths: np.ndarray) -> None:
         """[R] lengths -> the offsets [R + 1] of a group."""
         target = self.folder / group / "offsets.npy"
+        target.parent.mkdir(parents=True, exist_ok=True)
         np.save(target, np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
 
     def vocabulary(self, name: str, values: pl.Series) -> None:
@@ -60,3 +79,13 @@ class Writer:
         arrays = {group: self.paths.get(group, {}) for group in ("history", "candidates", "users")}
         meta = {"digest": digest, "schema": schema, "counts": counts, "arrays": arrays}
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _head(file: IO[bytes], dtype: np.dtype[Any], rows: int) -> None:
+    """The head of a .npy file; numpy keeps its length the same for any number of rows."""
+    shape = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (rows,),
+    }
+    np.lib.format.write_array_header_1_0(file, shape)

@@ -53,6 +53,32 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Moments:
+    """Numbers summed up user by user, so that the total does not depend on how users are cut."""
+
+    count: np.ndarray  # [U] finite numbers of each user
+    mean: np.ndarray  # [U]
+    spread: np.ndarray  # [U] squared deviations from the user's own mean, summed
+
+    @classmethod
+    def of(cls, column: pl.Series, user: pl.Series) -> Moments:
+        """Of a column whose users lie together; a user without a finite number is left out."""
+        numbers = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        known = np.isfinite(numbers)
+        numbers = numbers[known]
+        _, first, owner, count = np.unique(
+            user.rle_id().to_numpy()[known],
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
+        )
+        start = numbers[first]  # summed from here, so that equal numbers have spread 0
+        mean = start + np.bincount(owner, numbers - start[owner], len(count)) / count
+        spread = np.bincount(owner, (numbers - mean[owner]) ** 2, len(count))
+        return cls(count, mean, spread)
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """Mean and spread of a numeric column over the training part."""
 
@@ -69,6 +95,20 @@ class Scale:
             mean=float(mean) if isinstance(mean, float) else 0.0,
             deviation=float(deviation) if isinstance(deviation, float) and deviation > 0 else 1.0,
         )
+
+    @classmethod
+    def of(cls, parts: list[Moments]) -> Scale:
+        """Statistics of numbers that were summed up in parts (Chan et al. 1979, equation 2.1)."""
+        count = np.concatenate([part.count for part in parts])
+        means = np.concatenate([part.mean for part in parts])
+        spread = np.concatenate([part.spread for part in parts]).sum()
+        total = count.sum()
+        if not total:
+            return cls(0.0, 1.0)
+        mean = means[0] + (count * (means - means[0])).sum() / total
+        spread += (count * (means - mean) ** 2).sum()
+        deviation = float(np.sqrt(spread / max(total - 1, 1)))
+        return cls(float(mean), deviation if deviation > 0 else 1.0)
 
     def encode(self, column: pl.Series) -> np.ndarray:
         """[R] values -> [R] float32 in training deviations from the mean; no number is the mean."""
