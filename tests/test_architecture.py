@@ -7,10 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "recscale"
 LAYERS = ["__init__", "types", "configfile", "data", "features", "models", "evaluation", "training",
-          "serving", "config", "record", "members", "validation", "pipeline", "timing",
+          "serving", "config", "claim", "record", "members", "validation", "pipeline", "timing",
           "completion", "forget", "scaling", "serve", "compare", "report", "options", "cli_scaling",
           "cli", "__main__"]  # fmt: skip
-HOMES = {"polars": {"data", "features"}, "torchrec": {"models/embedding"},
+HOMES = {"polars": {"data", "features"}, "torchrec": {"models/embedding", "models/sharded"},
          "lightning": {"training"}, "optuna": {"scaling/sweep", "scaling/claims"},
          "plotly": {"report"}, "typer": {"cli", "cli_scaling", "options"}, "fastapi": {"serving"},
          "starlette": {"serving"}, "uvicorn": {"serving/server"},

@@ -101,9 +101,10 @@ def train(
     prepared: Prepared = PREPARED,
     as_json: Json = False,
 ) -> None:
-    """Train, evaluate and time one model; leaves a run folder with its record."""
+    """Train, evaluate and time one model; torchrun -m recscale train does it over processes."""
     from recscale import pipeline
     from recscale.config import load
+    from recscale.training import launch
 
     settings = load(config, overrides or ())
     folder = out or Path("runs") / config.stem
@@ -112,6 +113,9 @@ def train(
     with _stoppable(
         f"go on with: recscale train {again} --data {places.raw} --prepared {prepared}"
     ):
+        if not launch.first():
+            pipeline.assist(settings, folder, places, resume=resume)
+            return
         found = pipeline.run(settings, folder, places, resume=resume)
     _tell(found, as_json)
 

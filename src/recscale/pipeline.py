@@ -16,23 +16,24 @@ import torch
 from torch import nn
 
 from recscale import configfile, members, models, record
+from recscale.claim import claim, require_same_data
 from recscale.config import RunConfig, load
 from recscale.evaluation import predictions, protocol, shown
 from recscale.evaluation.context import context
 from recscale.evaluation.predictions import Predictions
 from recscale.features import requests
 from recscale.features.batches import Loader, in_order
-from recscale.features.planned import planned_rows
 from recscale.features.prepare import prepare, summary
-from recscale.features.requests import Rows
-from recscale.features.store import Store, open_store, schema_to_json
+from recscale.features.store import Store, open_store
+from recscale.models import ranks
 from recscale.models.counting import parameter_groups
 from recscale.serving import trial
-from recscale.training.callbacks import save_whole
+from recscale.training import launch
 from recscale.training.cost import row_flops
 from recscale.training.fit import Trained, fit
+from recscale.training.keeper import save_whole
 from recscale.types import Batch, Lister, Part, Ranker, Record
-from recscale.validation import EVALUATION_ROWS, RANKING, Validation
+from recscale.validation import EVALUATION_ROWS, RANKING, Validation, training_rows, without
 
 CALIBRATION = ("logloss", "ne", "ece", "softmax_loss")  # read the score as a probability
 
@@ -51,8 +52,11 @@ def run(config: RunConfig, folder: Path, places: Places, *, resume: bool = False
     Raises ValueError for settings that do not fit the log, KeyboardInterrupt after Ctrl-C: the
     folder can then be evaluated, or gone on with by `resume`.
     """
-    store = _store(config, places)
-    model, found = _made(config, store, folder, places, resume=resume)
+    if launch.launched():
+        store, model, found = _made_together(config, folder, places, resume=resume)
+    else:
+        store = _store(config, places)
+        model, found = _made(config, store, folder, places, resume=resume)
     found["metrics"] = _evaluate(config, model, store, folder)
     found["latency"] = trial.timed(model, store, config.latency)
     record.write(found, folder)
@@ -64,15 +68,57 @@ def _made(
 ) -> tuple[Ranker, Record]:
     """A trained model, saved in `folder`, and its record before anything is measured."""
     model = _build(config, store)  # before any work: members that do not fit are refused here
-    _claim(folder, config, store, resume=resume)
+    claim(folder, config, store, resume=resume)
     used = _members(config, store, folder, places)
     torch.manual_seed(config.seed)
     model = _build(config, store, used)
     trained = _train(config, model, store, folder, resume=resume)
+    return model, members.total(_saved(config, folder, store, model, trained), used)
+
+
+def _made_together(
+    config: RunConfig, folder: Path, places: Places, *, resume: bool
+) -> tuple[Store, Ranker, Record]:
+    """The same by several processes; this is the first of them."""
+    with launch.joined():
+        store, trained = _learn(config, folder, places, resume=resume)
+    model = _build(config, store)  # the one that was trained lies in shards
+    if trained is not None:
+        _module(model).load_state_dict(torch.load(folder / "best.ckpt", weights_only=True))
+    _place(model)
+    return store, model, _saved(config, folder, store, model, trained)
+
+
+def assist(config: RunConfig, folder: Path, places: Places, *, resume: bool = False) -> None:
+    """What processes beside the first do in `run`: train with it, and no more."""
+    with launch.joined():
+        _learn(config, folder, places, resume=resume)
+
+
+def _learn(
+    config: RunConfig, folder: Path, places: Places, *, resume: bool
+) -> tuple[Store, Trained | None]:
+    """The log, the model, and its training, by every process together."""
+    if config.members:
+        raise configfile.ConfigError(
+            "members: are trained by one process; start it without torchrun"
+        )
+    resume = resume or (launch.restarted() and (folder / "config.yaml").exists())
+    store = launch.first_then_all(lambda: _store(config, places))
+    if launch.first():
+        claim(folder, config, store, resume=resume)
+    ranks.gather(None)  # the folder is there
+    torch.manual_seed(config.seed)
+    return store, _train(config, _build(config, store), store, folder, resume=resume)
+
+
+def _saved(
+    config: RunConfig, folder: Path, store: Store, model: Ranker, trained: Trained | None
+) -> Record:
     save_whole(_module(model).state_dict(), folder / "model.ckpt")
     if trained is not None and trained.interrupted:
         raise KeyboardInterrupt
-    return model, members.total(_record(config, folder, store, model, trained), used)
+    return _record(config, folder, store, model, trained)
 
 
 def _build(config: RunConfig, store: Store, used: Mapping[str, Path] | None = None) -> Ranker:
@@ -115,65 +161,27 @@ def _store(config: RunConfig, places: Places) -> Store:
     return store
 
 
-def _claim(folder: Path, config: RunConfig, store: Store, *, resume: bool) -> None:
-    """Write the settings, or see that they are the ones a resumed run began with."""
-    settings = folder / "config.yaml"
-    if resume:
-        if not settings.exists():
-            raise ValueError(f"{folder}: nothing to resume, there is no config.yaml")
-        if load(settings) != config:
-            raise ValueError(f"{settings}: the run to resume began with other settings")
-        _require_same_data(folder, store)
-        return
-    if (folder / "record.json").exists():
-        raise ValueError(f"{folder}: holds a finished run; remove it or choose another folder")
-    if (folder / "last.ckpt").exists():
-        raise ValueError(f"{folder}: holds an unfinished run; --resume goes on with it")
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in ("events.csv", "best.ckpt", "model.ckpt", "predictions.npz"):
-        (folder / stale).unlink(missing_ok=True)
-    schema = {"digest": store.digest, **schema_to_json(store.schema)}
-    (folder / "schema.json").write_text(json.dumps(schema, indent=1), encoding="utf-8")
-    settings.write_text(configfile.dump(config), encoding="utf-8")  # last: now there is a run
-
-
-def _require_same_data(folder: Path, store: Store) -> None:
-    """Ids mean what they meant in training only over the same prepared data."""
-    began = json.loads((folder / "schema.json").read_text(encoding="utf-8"))["digest"]
-    if began != store.digest:
-        raise ValueError(f"{folder}: trained on data {began}, found {store.digest}")
-
-
 def _train(
     config: RunConfig, model: Ranker, store: Store, folder: Path, *, resume: bool
 ) -> Trained | None:
     """Train in place and return with the best weights; None for a floor."""
     if not models.is_trained(_module(model)):
         return None
-    rows = _training_rows(config, store)
+    rows = training_rows(config, store)
     if len(rows) == 0:
         raise ValueError(f"{store.folder}: no training event is left; see its `dropped`")
-    loader = Loader(store, rows, config.training.batch_size, config.seed)
+    share = (ranks.rank(), ranks.world())
+    loader = Loader(store, rows, config.training.batch_size, config.seed, *share)
     validate = Validation(config, model, store)
-    print(f"{folder.name}: {len(rows):,} rows, {len(loader):,} steps an epoch", file=sys.stderr)  # noqa: T201
+    if launch.first():
+        print(f"{folder.name}: {len(rows):,} rows, {len(loader):,} steps an epoch", file=sys.stderr)  # noqa: T201
     torch.manual_seed(config.seed)
     trained = fit(model, loader, config.training, validate, folder, resume=resume)
     best = folder / "best.ckpt"
-    if best.exists():
+    if best.exists() and not launch.launched():
         _module(model).load_state_dict(torch.load(best, weights_only=True))
     _place(model)  # Lightning leaves it on the CPU
     return trained
-
-
-def _training_rows(config: RunConfig, store: Store) -> Rows:
-    history = config.features.history
-    match config.training.part:
-        case "train":
-            return planned_rows(store, history, *config.training.share)
-        case "valid":
-            return requests.evaluation_rows(
-                store, "valid", history, positive=not store.schema.exposures
-            )
 
 
 def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> dict[str, Any]:
@@ -196,14 +204,10 @@ def _evaluate(config: RunConfig, model: Ranker, store: Store, folder: Path) -> d
     unread = CALIBRATION if models.is_floor(_module(model)) else ()
     # Nor are the places of a list logits.
     listed = ("softmax_loss",) if isinstance(model, Lister) else unread
-    metrics: dict[str, Any] = {"retrieval": _without(retrieval.metrics, listed)}
+    metrics: dict[str, Any] = {"retrieval": without(retrieval.metrics, listed)}
     if ranking is not None:
-        metrics["ranking"] = _without(ranking.metrics, unread)
+        metrics["ranking"] = without(ranking.metrics, unread)
     return {**metrics, "behaviour": lists}
-
-
-def _without(measured: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    return {name: value for name, value in measured.items() if name not in names}
 
 
 def _requests(config: RunConfig, store: Store, part: Part, *, positive: bool) -> Iterator[Batch]:
@@ -219,7 +223,7 @@ def _record(
 ) -> Record:
     flops, train, cost = None, None, model.cost(config.features.history, config.latency.candidates)
     if trained is not None:
-        rows = _training_rows(config, store)
+        rows = training_rows(config, store)
         loader = Loader(store, rows, config.training.batch_size, config.seed)
         flops = round(trained.rows * row_flops(model, loader))
         train = {**trained.summary(), "distinct_events": len(rows.candidate)}
@@ -256,7 +260,7 @@ def _trained_on(folder: Path, config: RunConfig, places: Places) -> Store:
     if (prepared / "meta.json").exists():
         return open_store(prepared, config.features.history)
     store = _store(config, places)
-    _require_same_data(folder, store)
+    require_same_data(folder, store)
     return store
 
 

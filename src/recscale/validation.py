@@ -7,6 +7,8 @@ from recscale.config import RunConfig
 from recscale.evaluation import protocol
 from recscale.features import requests
 from recscale.features.batches import in_order
+from recscale.features.planned import planned_rows
+from recscale.features.requests import Rows
 from recscale.features.store import Store
 from recscale.types import Ranker
 
@@ -47,3 +49,20 @@ class Validation:
         if self.ranked:
             return protocol.ranking(self.model, batches, schema).metrics
         return protocol.retrieval(self.model, batches, schema, self.config.seen).metrics
+
+
+def training_rows(config: RunConfig, store: Store) -> Rows:
+    """The rows of the part that is trained on."""
+    history = config.features.history
+    match config.training.part:
+        case "train":
+            return planned_rows(store, history, *config.training.share)
+        case "valid":
+            return requests.evaluation_rows(
+                store, "valid", history, positive=not store.schema.exposures
+            )
+
+
+def without(measured: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
+    """Metrics less those named."""
+    return {name: value for name, value in measured.items() if name not in names}

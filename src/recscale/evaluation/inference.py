@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from recscale.models import ranks
 from recscale.types import Ranker
 
 
@@ -19,7 +20,8 @@ def inference(model: Ranker) -> Generator[torch.device]:
     if isinstance(model, nn.Module):
         model.eval()
     try:
-        with torch.inference_mode():
+        # Shards are looked up by an operator that has no inference mode.
+        with torch.no_grad() if ranks.grouped() else torch.inference_mode():
             yield device_of(model)
     finally:
         for module, mode in zip(modules, modes, strict=True):

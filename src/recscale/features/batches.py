@@ -79,13 +79,16 @@ def single_requests(store: Store, rows: Rows, candidates: int) -> Iterator[Batch
 class Loader:
     """Shuffled batches without end of data: the order is a pure function of seed and epoch.
 
-    Its state is (epoch, batches already given); Lightning saves and restores it.
+    Its state is (epoch, batches already given); Lightning saves and restores it. Of each batch one
+    of several processes reads its share, so that all their shares are the batch of one process.
     """
 
     store: Store
     rows: Rows
     batch_size: int
     seed: int
+    rank: int = 0  # of `world` processes
+    world: int = 1
     epoch: int = 0
     position: int = 0
 
@@ -100,9 +103,9 @@ class Loader:
             # Rolled over before the last batch is handed out: the consumer may not ask again.
             if self.position == len(batches):
                 self.epoch, self.position = self.epoch + 1, 0
-                yield assemble(self.store, self.rows, chosen)
+                yield self._share(chosen)
                 return
-            yield assemble(self.store, self.rows, chosen)
+            yield self._share(chosen)
 
     def state_dict(self) -> dict[str, Any]:
         """Where to go on from."""
@@ -112,12 +115,26 @@ class Loader:
         """Go on from there."""
         self.epoch, self.position = state["epoch"], state["position"]
 
+    def _share(self, chosen: Ints) -> Batch:
+        """Every `world`-th row: rows lie by length, so that shares are about even."""
+        mine = chosen[self.rank :: self.world]
+        if len(mine):
+            return assemble(self.store, self.rows, mine)
+        # Fewer rows than processes: this one takes part with a request for nothing.
+        offsets = self.rows.offsets.copy()
+        offsets[chosen[0] + 1 :] = offsets[chosen[0]]
+        return assemble(self.store, replace(self.rows, offsets=offsets), chosen[:1])
+
     def _epoch(self) -> list[Ints]:
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.rows))
-        bucket = np.arange(len(order)) // (self.batch_size * BUCKET)
         length = (self.rows.stop - self.rows.start)[order]
-        order = order[np.lexsort((length, bucket))]
+        # In the narrowest type: numpy sorts 8 and 16 bits by radix, three times as fast.
+        length = length.astype(np.min_scalar_type(length.max(initial=0)))
+        bucket = self.batch_size * BUCKET
+        for first in range(0, len(order), bucket):
+            within = np.argsort(length[first : first + bucket], kind="stable")
+            order[first : first + bucket] = order[first : first + bucket][within]
         batches = np.split(order, range(self.batch_size, len(order), self.batch_size))
         return [batches[i] for i in generator.permutation(len(batches))]
 

@@ -31,6 +31,7 @@ from recscale.types import Feature  # noqa: E402
 # TorchRec asks torch.fx at every call whether it is being traced, and torch.fx warns of that.
 logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
+ADAGRAD_EPS = 1e-8  # FBGEMM's own, said aloud: torch's is 1e-10, and sharding would change results
 SPREAD = 0.02  # standard deviation at the start, as in BERT and SASRec
 FEW = 4096  # rows of all tables together, up to which they are read as one
 
@@ -52,14 +53,19 @@ class Tables(nn.Module):
                 for feature in features
             ]
         )
+        self.journal: Journal | None = None  # where the tables are in shards
         for weight in self.parameters():
             nn.init.normal_(weight, std=SPREAD)
 
     def forward(self, ids: Tensor) -> Tensor:
         """[F, R] ids, in the order of the features -> [R, F, D]."""
+        return self.look_up(ids) if self.journal is None else self.journal.read(self, ids)
+
+    def look_up(self, ids: Tensor) -> Tensor:
+        """As `forward`, at once."""
         num_rows = ids.shape[1]
         if not num_rows:  # TorchRec cannot tell the features of no rows apart
-            return self(ids.new_zeros(len(self.sizes), 1))[:0]
+            return self.look_up(ids.new_zeros(len(self.sizes), 1))[:0]
         # Twenty small tables cost twenty times the calls of one, there and back.
         if isinstance(self.collection, EmbeddingCollection) and sum(self.sizes.values()) <= FEW:
             return self._as_one(ids)
@@ -93,6 +99,35 @@ class Tables(nn.Module):
             for (name, size), low, high in bounds
             if low < 0 or high >= size
         )
+
+
+class Journal:
+    """What one step read from shards, so that they move once for all of it.
+
+    A sharded table is updated as soon as the backward pass reaches a look-up of it. Two look-ups
+    in a step would be two steps of its optimiser, where one device takes one of their sum. So
+    look-ups are cut out of the graph, and their gradients sent back together afterwards: always as
+    many collectives, in one order, whatever a process had to read.
+    """
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[Tensor, Tensor]] = []  # ids [F, R], vectors [R, F, D]
+
+    def read(self, tables: Tables, ids: Tensor) -> Tensor:
+        """[F, R] -> [R, F, D]."""
+        with torch.no_grad():
+            found = tables.look_up(ids)
+        if torch.is_grad_enabled():
+            self.reads.append((ids, found.requires_grad_()))
+        return found
+
+    def update(self, tables: Tables) -> None:
+        """Move the shards by the gradients of all that was read since the last time."""
+        ids = [read for read, _ in self.reads]
+        slopes = [torch.zeros_like(x) if x.grad is None else x.grad for _, x in self.reads]
+        self.reads = []
+        found = tables.look_up(torch.cat(ids, dim=1))
+        found.backward(torch.cat(slopes))
 
 
 class Bags(nn.Module):
@@ -132,3 +167,21 @@ class Bags(nn.Module):
         )
         pooled = self.collection(keyed).values()  # [R, F * D]
         return pooled.unflatten(1, (len(self.names), -1))
+
+
+def split_weights(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The weights of `model` that are no table, and its tables; shards are neither."""
+    tables = [
+        weight
+        for module in model.modules()
+        if isinstance(module, EmbeddingCollection | EmbeddingBagCollection)
+        for weight in module.parameters()
+    ]
+    known = {id(weight) for weight in tables}
+    rest = [weight for weight in model.parameters() if id(weight) not in known]
+    return [weight for weight in rest if not in_backward(weight)], tables
+
+
+def in_backward(weight: nn.Parameter) -> bool:
+    """Whether a weight is updated during the backward pass, as shards are."""
+    return hasattr(weight, "_in_backward_optimizers")

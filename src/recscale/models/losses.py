@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from recscale.configfile import Settings
+from recscale.models import ranks
 from recscale.models.contrast import contrast
 from recscale.models.items import Items
 from recscale.models.settings import Count, Fraction, Positive
@@ -76,6 +77,7 @@ Objective = Annotated[AnyObjective, Field(discriminator="kind")]
 def retrieval_loss(objective: AnyObjective, query: Tensor, target: Tensor, items: Items) -> Tensor:
     """Cross-entropy of target items [P] for unit queries [P, D], by cosine over temperature: [].
 
+    The mean is over the targets of all processes.
     Only real items compete. A target that the vocabulary left out has no place among them and is
     ignored; a batch without targets costs 0.
     """
@@ -92,7 +94,12 @@ def retrieval_loss(objective: AnyObjective, query: Tensor, target: Tensor, items
         case CalibratedBinary():
             negatives = draw(objective.negatives, items.num_items, target.device)
             loss = calibrated_binary(objective.calibration, query, target, negatives, items)
-    return loss / max(len(target), 1)
+    return ranks.mean_of(loss, len(target))
+
+
+def answer_loss(logit: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy of answers, logit and label [N], over the answers of all processes: []."""
+    return ranks.mean(F.binary_cross_entropy_with_logits(logit, label, reduction="none"))
 
 
 def full_softmax(query: Tensor, target: Tensor, table: Tensor) -> Tensor:

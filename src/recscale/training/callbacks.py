@@ -20,7 +20,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from recscale.models import ranks
 from recscale.training.config import LOWER_IS_BETTER, TrainingConfig
+from recscale.training.keeper import Keeper
 
 Validate = Callable[[], float]
 
@@ -49,31 +51,35 @@ class Progress(Callback):
         self.events += len(batch.candidates.prefix)
         self.losses.append(float(outputs["loss"]))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the running clock."""
+    def summed(self) -> dict[str, Any]:
+        """What all processes trained together; each has to ask."""
         return {
-            "rows": self.rows,
-            "events": self.events,
-            "seconds": self.seconds,
-            "core_seconds": self.core_seconds,
-            "losses": self.losses,
+            "rows": int(ranks.total(self.rows)),
+            "events": int(ranks.total(self.events)),
+            "seconds": ranks.of_first(self.seconds),
+            "core_seconds": ranks.total(self.core_seconds),
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the running clock."""
+        return {**self.summed(), "losses": ranks.averages(self.losses)}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.rows, self.events = state_dict["rows"], state_dict["events"]
-        self.seconds, self.core_seconds = state_dict["seconds"], state_dict["core_seconds"]
-        self.losses = state_dict["losses"]
+        """Go on counting: the first process from the sums, the others from nothing."""
+        self.seconds, self.losses = state_dict["seconds"], state_dict["losses"]
+        if ranks.rank() == 0:
+            self.rows, self.events = state_dict["rows"], state_dict["events"]
+            self.core_seconds = state_dict["core_seconds"]
 
 
 class Validation(Callback):
     """Every so often: measure, write a line of the curve, keep the best weights, stop in time."""
 
     def __init__(
-        self, config: TrainingConfig, validate: Validate, progress: Progress, folder: Path
+        self, config: TrainingConfig, validate: Validate, progress: Progress, keeper: Keeper
     ) -> None:
         self.config, self.validate, self.progress = config, validate, progress
-        self.curve, self.best_weights = folder / "events.csv", folder / "best.ckpt"
+        self.curve, self.keeper = keeper.folder / "events.csv", keeper
         self.best_value: float | None = None
         self.best_step = 0
         self.worse = 0  # validations since the best one
@@ -81,28 +87,31 @@ class Validation(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, _: Any) -> None:
         """Drop the lines of the curve that a killed run wrote after its last checkpoint."""
+        # A run killed after its patience was spent has nothing left to train.
+        trainer.should_stop = self.worse >= self.config.patience
+        if not trainer.is_global_zero:
+            return
         header = ["step", "epoch", "events", "seconds", "loss", self.config.metric]
         kept = [row for row in _read_rows(self.curve) if int(row[0]) <= trainer.global_step]
         aside = self.curve.with_suffix(".tmp")
         with aside.open("w", newline="") as file:
             csv.writer(file).writerows([header, *kept])
         aside.replace(self.curve)
-        # A run killed after its patience was spent has nothing left to train.
-        trainer.should_stop = self.worse >= self.config.patience
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         """Measure where it is due."""
         step = trainer.global_step
         if step % self.config.validate_every and step != self.config.steps:
             return
-        value = self.validate()
-        self.loss = sum(self.progress.losses) / len(self.progress.losses)
+        value = ranks.of_first(self.validate())
+        losses = ranks.averages(self.progress.losses)
+        self.loss = sum(losses) / len(losses)
         self.progress.losses.clear()
         module.log_dict({"loss": self.loss, self.config.metric: value})
         self._write_line(trainer, value)
         if self._better(value):
             self.best_value, self.best_step, self.worse = value, step, 0
-            save_whole(module.model.state_dict(), self.best_weights)
+            self.keeper.keep_best(module)
         else:
             self.worse += 1
         trainer.should_stop = trainer.should_stop or self.worse >= self.config.patience
@@ -128,8 +137,11 @@ class Validation(Callback):
         return value < self.best_value if lower else value > self.best_value
 
     def _write_line(self, trainer: lightning.Trainer, value: float) -> None:
-        seconds = round(self.progress.seconds, 3)
-        row = [trainer.global_step, trainer.current_epoch, self.progress.events, seconds]
+        done = self.progress.summed()
+        if not trainer.is_global_zero:
+            return
+        seconds = round(done["seconds"], 3)
+        row = [trainer.global_step, trainer.current_epoch, done["events"], seconds]
         with self.curve.open("a", newline="") as file:
             csv.writer(file).writerow([*row, repr(self.loss), repr(value)])
 
@@ -137,15 +149,13 @@ class Validation(Callback):
 class LastCheckpoint(Callback):
     """The point that --resume goes on from. Comes last, so that it holds what the others did."""
 
-    def __init__(self, every: int, path: Path) -> None:
-        self.every, self.path = every, path
+    def __init__(self, every: int, keeper: Keeper) -> None:
+        self.every, self.keeper = every, keeper
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save where it is due, and wherever training stops."""
         if trainer.global_step % self.every == 0 or trainer.should_stop:
-            aside = self.path.with_suffix(".tmp")
-            trainer.save_checkpoint(aside)
-            aside.replace(self.path)
+            self.keeper.keep_last(trainer)
 
 
 class Randomness(Callback):
@@ -157,14 +167,19 @@ class Randomness(Callback):
     def state_dict(self) -> dict[str, Any]:
         """As tensors: Lightning loads checkpoints with weights_only, which refuses the rest."""
         others = pickle.dumps((np.random.get_state(), random.getstate()))  # noqa: NPY002
-        return {
+        own = {
             "torch": torch.get_rng_state(),
             "others": torch.frombuffer(bytearray(others), dtype=torch.uint8),
         }
+        return {"processes": ranks.gather(own)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep it until the first batch: loaders draw from the generators before that."""
-        self._pending = state_dict
+        """Keep it until the first batch: loaders draw from the generators before that.
+
+        A process more than there were has none of its own, and goes on from its seed.
+        """
+        own = state_dict["processes"][ranks.rank() :]
+        self._pending = own[0] if own else None
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Restore as late as possible."""
@@ -190,8 +205,8 @@ class Interrupt(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Pass it on."""
-        if self.asked:
-            trainer.should_stop = True
+        if ranks.any_of(self.asked):  # all stop at one step, or none could
+            self.asked = trainer.should_stop = True
 
     def on_train_end(self, *_: Any) -> None:
         """Give the signal back."""
@@ -200,13 +215,6 @@ class Interrupt(Callback):
     def _ask(self, *_: Any) -> None:
         self.asked = True
         signal.signal(signal.SIGINT, self._before)
-
-
-def save_whole(state: Any, path: Path) -> None:
-    """torch.save that a kill cannot leave half done."""
-    aside = path.with_suffix(".tmp")
-    torch.save(state, aside)
-    aside.replace(path)
 
 
 def _read_rows(path: Path) -> list[list[str]]:

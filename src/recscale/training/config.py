@@ -24,6 +24,8 @@ class TrainingConfig(Settings):
     steps: int = Field(default=2000, gt=0)  # at most
     batch_size: int = Field(default=128, gt=0)  # rows: windows of users
     lr: float = Field(default=1e-3, gt=0)
+    # of tables by row-wise Adagrad, as tables over several processes need; null: AdamW for all
+    table_lr: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)  # linear
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # after the warm-up, to 0 at end

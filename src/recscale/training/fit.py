@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import sys
 import warnings
@@ -14,8 +15,12 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
 
+from recscale.configfile import ConfigError
 from recscale.features.batches import Loader
+from recscale.models import ranks
+from recscale.models.sharded import Sharded, shard
 from recscale.training.bar import Bar
 from recscale.training.callbacks import (
     Interrupt,
@@ -25,6 +30,8 @@ from recscale.training.callbacks import (
     Validation,
 )
 from recscale.training.config import TrainingConfig
+from recscale.training.keeper import ManyProcesses, OneProcess
+from recscale.training.strategy import ShardedStrategy
 from recscale.training.task import Task
 from recscale.types import Ranker
 
@@ -72,29 +79,19 @@ def fit(
     Leaves best.ckpt (weights), last.ckpt (everything `resume` needs), events.csv and TensorBoard
     logs in `folder`. A resumed run ends bit-identical to one that was never killed (CPU).
     """
-    last = folder / "last.ckpt"
+    sharded = _sharded(model, config) if ranks.grouped() else None
+    keeper = OneProcess(folder) if sharded is None else ManyProcesses(folder, sharded)
     progress, interrupt = Progress(), Interrupt()
-    validation = Validation(config, validate, progress, folder)
-    trainer = _trainer(
-        config,
-        folder,
-        [
-            Randomness(),
-            progress,
-            validation,
-            Bar(config.steps, config.metric, progress, validation),
-            interrupt,
-            LastCheckpoint(config.checkpoint_every, last),
-        ],
-    )
-    task = Task(model, config)
-    trainer.fit(task, loader, ckpt_path=last if resume and last.exists() else None)
+    validation = Validation(config, validate, progress, keeper)
+    bar = [Bar(config.steps, config.metric, progress, validation)] if ranks.rank() == 0 else []
+    last = LastCheckpoint(config.checkpoint_every, keeper)
+    callbacks = [Randomness(), progress, validation, *bar, interrupt, last]
+    trainer = _trainer(config, folder, callbacks, sharded)
+    trainer.fit(Task(model, config), loader, ckpt_path=keeper.last() if resume else None)
+    keeper.finish()
     return Trained(
         steps=trainer.global_step,
-        rows=progress.rows,
-        events=progress.events,
-        seconds=progress.seconds,
-        core_seconds=progress.core_seconds,
+        **progress.summed(),
         loss=validation.loss,
         best_step=validation.best_step,
         peak_memory_mb=peak_memory_mb(),
@@ -111,14 +108,31 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, kilobytes here
 
 
-def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Any]) -> lightning.Trainer:
+def _sharded(model: Ranker, config: TrainingConfig) -> Sharded:
+    """Spread the model's tables over the processes, in place."""
+    if config.table_lr is None:
+        raise ConfigError(
+            "training.table_lr: missing; over several processes tables are trained by row-wise "
+            "Adagrad, at a rate of their own"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert isinstance(model, nn.Module)
+    with torch.random.fork_rng():  # what shards start from is copied, what was drawn for them not
+        return shard(model, config.table_lr, device)
+
+
+def _trainer(
+    config: TrainingConfig, folder: Path, callbacks: list[Any], sharded: Sharded | None
+) -> lightning.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     return lightning.Trainer(
         max_steps=config.steps,
         max_epochs=-1,
         accelerator="auto",
-        devices=1,
+        devices=1 if sharded is None else int(os.environ["LOCAL_WORLD_SIZE"]),
+        num_nodes=1 if sharded is None else int(os.environ["GROUP_WORLD_SIZE"]),
+        strategy="auto" if sharded is None else ShardedStrategy(sharded),
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         log_every_n_steps=config.validate_every,
         callbacks=callbacks,

@@ -8,10 +8,10 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from recscale.models.embedding import split_weights
 from recscale.training.config import TrainingConfig
+from recscale.training.optimiser import BETAS, AdamAndRows
 from recscale.types import Batch, Ranker
-
-BETAS = (0.9, 0.98)  # as SASRec and HSTU are trained: Zhai et al. 2024, public configurations
 
 
 class Task(lightning.LightningModule):
@@ -35,15 +35,20 @@ class Task(lightning.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """AdamW at the pace that the settings ask for."""
-        optimiser = torch.optim.AdamW(
-            self.parameters(),
-            lr=self.config.lr,
-            betas=BETAS,
-            weight_decay=self.config.weight_decay,
-        )
+        """The optimiser at the pace that the settings ask for."""
+        optimiser = self._optimiser()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.config.pace)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        """AdamW, and row-wise Adagrad where tables have a rate of their own."""
+        config = self.config
+        if config.table_lr is None:
+            return torch.optim.AdamW(
+                self.parameters(), lr=config.lr, betas=BETAS, weight_decay=config.weight_decay
+            )
+        dense, tables = split_weights(self.model)
+        return AdamAndRows(dense, tables, config.lr, config.table_lr, config.weight_decay)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from recscale.models.losses import draw
+from recscale.models import ranks
+from recscale.models.losses import answer_loss, draw
 from recscale.types import Batch, Schema
 
 
@@ -25,13 +25,13 @@ def click_loss(
     """
     if schema.exposures:
         label = batch.candidates.labels[schema.label]
-        return F.binary_cross_entropy_with_logits(score(batch), label)
+        return answer_loss(score(batch), label)
     drawn = with_negatives(batch, negatives, schema.num_items)
     items = drawn.candidates.features["item"].view(-1, 1 + negatives)
     collision = items == items[:, :1]
     collision[:, 0] = False
     logits = score(drawn).view_as(items).masked_fill(collision, -torch.inf)
-    return -logits.log_softmax(dim=1)[:, 0].sum() / max(len(logits), 1)
+    return ranks.mean(-logits.log_softmax(dim=1)[:, 0])
 
 
 def with_negatives(batch: Batch, negatives: int, num_items: int) -> Batch:

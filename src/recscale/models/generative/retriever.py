@@ -15,7 +15,7 @@ from recscale.models.generative.linear import LinearState
 from recscale.models.generative.mixer import Mixer
 from recscale.models.generative.transformer import Transformer
 from recscale.models.items import Items
-from recscale.models.losses import AnyObjective, retrieval_loss
+from recscale.models.losses import AnyObjective, answer_loss, retrieval_loss
 from recscale.models.tower import HIDDEN, tower
 from recscale.types import Batch, Catalogue, Cost, History, Schema
 
@@ -125,7 +125,7 @@ class Generative(nn.Module):
         if self.answer is None:
             return loss
         logit = self.answer(request, self.items.unit(items))
-        return loss + F.binary_cross_entropy_with_logits(logit, label)
+        return loss + answer_loss(logit, label)
 
     def cost(self, history: int, candidates: int) -> Cost:
         """The history is encoded once; a candidate adds one dot product, or one answer."""

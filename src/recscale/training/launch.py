@@ -1,0 +1,59 @@
+"""Processes that torchrun started: how they find each other and take turns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from recscale.models import ranks
+
+Made = TypeVar("Made")
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def first() -> bool:
+    """Whether this process speaks for all: it prepares, evaluates and writes the record."""
+    return int(os.environ.get("RANK", "0")) == 0 if launched() else True
+
+
+def restarted() -> bool:
+    """Whether torchrun started this process again after a fault."""
+    return launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+@contextmanager
+def joined() -> Generator[None]:
+    """The process group of a launched process; nothing for a process of its own."""
+    if not launched():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise ConnectionError(
+            f"process {os.environ['RANK']}: another process of this run was lost; torchrun "
+            "--max-restarts N, or --resume, goes on from the last checkpoint"
+        ) from error
+    finally:
+        dist.destroy_process_group()
+
+
+def first_then_all(step: Callable[[], Made]) -> Made:
+    """The first process takes the step alone, the others after it: they find its work done."""
+    made = step() if first() else None
+    ranks.gather(None)
+    return step() if made is None else made
