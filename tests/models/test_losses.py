@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from recscale.models import contrast as contrasting
 from recscale.models.contrast import contrast
 from recscale.models.ctr.clicks import click_loss, with_negatives
+from recscale.models.embedding import Journal
 from recscale.models.items import Items
 from recscale.models.losses import (
     CalibratedBinary,
@@ -88,6 +89,18 @@ def test_targets_outside_the_vocabulary_are_ignored(objective, items):
         with_unseen, retrieval_loss(objective, query[kept], target[kept], items)
     )
     assert retrieval_loss(objective, query[:0], target[:0], items).item() == 0.0
+
+
+@pytest.mark.parametrize("objective", [*OBJECTIVES, MixedSoftmax(uniform=0)])
+def test_a_share_without_targets_reads_the_tables_as_often_as_one_with_them(objective, items):
+    """Hazard 8: over several processes each read is a collective that all of them take part in."""
+    reads = []
+    for count in (0, 3):
+        items.fields.tables.journal = Journal()
+        loss = retrieval_loss(objective, queries(count), torch.tensor([4, 7, 9])[:count], items)
+        loss.backward()
+        reads.append(len(items.fields.tables.journal.reads))
+    assert reads == [1, 1]
 
 
 def test_draws_are_real_items_and_follow_the_global_seed():

@@ -120,10 +120,10 @@ def sampled_softmax(query: Tensor, target: Tensor, negatives: Tensor, items: Ite
 
 def mixed_softmax(objective: MixedSoftmax, query: Tensor, target: Tensor, items: Items) -> Tensor:
     """query [P, D], target [P] -> [], summed over queries."""
-    if not len(target):
-        return query.sum()
     uniform = draw(objective.uniform, items.num_items, target.device)
-    place = torch.randint(len(target), (objective.in_batch,), device=target.device)
+    # Without targets nothing competes, but the tables are read: other processes wait for this one.
+    in_batch = objective.in_batch if len(target) else 0
+    place = torch.randint(max(len(target), 1), (in_batch,), device=target.device)
     negatives = torch.cat([uniform, target[place]])
     vectors = items.unit(torch.cat([target, negatives]))
     positives, rivals = vectors.split([len(target), len(negatives)])
