@@ -590,7 +590,7 @@ TOGETHER = (
     Fault(
         21,
         "the weights of scores are fitted on test",
-        "pipeline.py",
+        "validation.py",
         'store, "valid", history, positive=',
         'store, "test", history, positive=',
         ("tests/test_members.py::test_weights_of_scores_are_fitted_on_validation_alone",),
@@ -710,9 +710,44 @@ SERVING = (
     ),
 )
 
+PROCESSES = (
+    Fault(
+        8,
+        "a process without targets does not take part in the read",
+        "models/losses.py",
+        "    uniform = draw(objective.uniform, items.num_items, target.device)\n    #",
+        "    if not len(target):\n"
+        "        return query.sum()\n"
+        "    uniform = draw(objective.uniform, items.num_items, target.device)\n    #",
+        (
+            "tests/models/test_losses.py"
+            "::test_a_share_without_targets_reads_the_tables_as_often_as_one_with_them",
+        ),
+    ),
+    Fault(
+        8,
+        "each process takes the mean over its own share",
+        "models/ranks.py",
+        "    if grouped():\n        dist.all_reduce(count)\n    return summed * (world() / ",
+        "    return summed * (1 / ",
+        ("tests/training/test_processes.py::test_two_processes_end_where_one_does",),
+    ),
+    Fault(
+        16,
+        "a checkpoint is gone on with though shards are missing",
+        "training/shards.py",
+        "        if not (folder / name).exists():\n",
+        "        if False:\n",
+        (
+            "tests/training/test_processes.py"
+            "::test_a_checkpoint_without_one_of_its_files_is_refused_by_name",
+        ),
+    ),
+)
+
 FAULTS = (
     *TRUNCATION, *NEIGHBOURHOOD, *LEAKS, *REPEATS, *CLOCKS, *ORDER, *TOGETHER, *LADDERS,
-    *SERVING
+    *SERVING, *PROCESSES
 )  # fmt: skip
 
 

@@ -37,19 +37,25 @@ def train(place: Path, name: str, restarts: int = 0) -> subprocess.Popen[str]:
     return torchrun(2, *verb, restarts=restarts)
 
 
-def kill_one(job: subprocess.Popen[str], folder: Path) -> None:
-    """SIGKILL to the second process, in the middle of an epoch, once there is a checkpoint."""
+def kill_one(job: subprocess.Popen[str], folder: Path) -> int:
+    """SIGKILL to the second process, in the middle of an epoch, once there is a checkpoint.
+
+    Returns the id of the first process.
+    """
     late = time.monotonic() + SECONDS
     while not (folder / "last.ckpt" / ".metadata").exists():
         assert job.poll() is None, job.communicate()[1][-3000:]
         assert time.monotonic() < late, "no checkpoint"
         time.sleep(0.02)
-    os.kill(process(job, rank=1), signal.SIGKILL)
+    first, second = (process(job, rank) for rank in (0, 1))
+    os.kill(second, signal.SIGKILL)
+    return first
 
 
 def test_a_lost_process_ends_the_job_with_one_line_within_a_minute(place: Path):
     job = train(place, "lost")
-    kill_one(job, place / "lost")
+    survivor = kill_one(job, place / "lost")
+    os.kill(survivor, signal.SIGTERM)  # torchrun sends it too, before or after the line is said
     began = time.monotonic()
     _, told = finish(job)
     assert time.monotonic() - began < 60

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from recscale.models import ranks
+from recscale.training import launch
 from recscale.training.config import LOWER_IS_BETTER, TrainingConfig
 from recscale.training.keeper import Keeper
 
@@ -202,6 +203,8 @@ class Interrupt(Callback):
         """Take the signal."""
         self._before = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, self._ask)
+        if ranks.grouped():  # Lightning's own handler talks to processes that may be gone
+            signal.signal(signal.SIGTERM, launch.end)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Pass it on."""

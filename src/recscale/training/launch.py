@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Never, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -39,17 +40,32 @@ def joined() -> Generator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        raise ConnectionError(
-            f"process {os.environ['RANK']}: another process of this run was lost; torchrun "
-            "--max-restarts N, or --resume, goes on from the last checkpoint"
-        ) from error
+        raise _lost() from error
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # after a fault its line comes first
         dist.destroy_process_group()
+    signal.signal(signal.SIGTERM, before)
+
+
+def end(*_: Any) -> Never:
+    """On SIGTERM, by which torchrun ends a process that has not yet noticed that it lost another.
+
+    Raises ConnectionError: either way it is the same fault, and told once.
+    """
+    raise _lost()
+
+
+def _lost() -> ConnectionError:
+    return ConnectionError(
+        f"process {os.environ['RANK']}: another process of this run was lost, or the job was told "
+        "to end; torchrun --max-restarts N, or --resume, goes on from the last checkpoint"
+    )
 
 
 def first_then_all(step: Callable[[], Made]) -> Made:
