@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from recscale import configfile, pipeline, record
+from recscale import configfile, record
 from recscale.config import load
 from recscale.features.prepare import prepare
 from recscale.features.requests import PARTS
 from recscale.features.store import open_store
+from recscale.validation import training_rows
 from tests.conftest import Cli
 
 SAME = """
@@ -135,9 +136,9 @@ def test_weights_of_scores_are_fitted_on_validation_alone(files: Path):
     """Hazard 21."""
     config = load(files / "fusion.yaml")
     store = open_store(prepare(config.recipe, files, files / "prepared"), 10)
-    rows = pipeline._training_rows(config, store)
+    rows = training_rows(config, store)
     assert set(store.candidates["part"][rows.candidate].tolist()) == {PARTS.index("valid")}
-    alone = pipeline._training_rows(config.of_member("ctr"), store)
+    alone = training_rows(config.of_member("ctr"), store)
     assert set(store.candidates["part"][alone.candidate].tolist()) == {PARTS.index("train")}
 
 
