@@ -733,6 +733,17 @@ PROCESSES = (
         ("tests/training/test_processes.py::test_two_processes_end_where_one_does",),
     ),
     Fault(
+        7,
+        "a second start finds the addresses of the first",
+        "training/launch.py",
+        'return PrefixStore(f"start-{start}", store), rank, world',
+        "return store, rank, world",
+        (
+            "tests/training/test_launch.py"
+            "::test_processes_that_are_started_again_do_not_find_the_addresses_of_those_that_are_gone",
+        ),
+    ),
+    Fault(
         16,
         "a checkpoint is gone on with though shards are missing",
         "training/shards.py",

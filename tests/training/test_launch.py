@@ -5,6 +5,7 @@ import signal
 import socket
 
 import pytest
+from torch.distributed.rendezvous import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from recscale.training import launch
 
@@ -55,3 +56,16 @@ def test_after_the_group_is_left_sigterm_is_what_it_was():
         assert signal.getsignal(signal.SIGTERM) is not_taken
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_processes_that_are_started_again_do_not_find_the_addresses_of_those_that_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    kept = TCPStore("127.0.0.1", 0, is_master=True)  # torchrun's, through all its starts
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("MASTER_PORT", str(kept.port))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    launch.meeting_place()[0].set("address", "gone")
+    assert launch.meeting_place()[0].check(["address"])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert not launch.meeting_place()[0].check(["address"])

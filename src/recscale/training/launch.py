@@ -10,6 +10,8 @@ from typing import Any, Never, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from recscale.models import ranks
 
@@ -39,7 +41,9 @@ def joined() -> Generator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    store, rank, world = meeting_place()
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
@@ -51,6 +55,20 @@ def joined() -> Generator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # after a fault its line comes first
         dist.destroy_process_group()
     signal.signal(signal.SIGTERM, before)
+
+
+def meeting_place() -> tuple[Store, int, int]:
+    """Where the processes leave their addresses for each other, which one this is, of how many.
+
+    torchrun on one machine keeps its store when it starts them again, with the addresses of those
+    that are gone: whoever reads one waits for ever. So each start has keys of its own. Of several
+    machines each counts its own starts; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 does it.
+    """
+    store, rank, world = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return store, rank, world
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"start-{start}", store), rank, world
 
 
 def end(*_: Any) -> Never:
