@@ -479,8 +479,8 @@ CLOCKS = (
         20,
         "age runs to the log's last event",
         "models/ctr/din.py",
-        "age_seconds(now[:, :, None], clock[:, None])",
-        "age_seconds(clock.max(), clock[:, None]).expand(-1, now.shape[1], -1)",
+        "age_seconds(now[part][:, :, None], clock[row[part]][:, None]),",
+        "age_seconds(clock.max(), clock[row[part]][:, None]).expand(-1, now.shape[1], -1),",
         (
             "tests/models/test_mechanisms.py"
             "::test_din_interest_is_the_weighted_sum_over_visible_events"

@@ -52,14 +52,14 @@ def test_a_rate_that_diverged_is_only_worse():
 
 def test_a_sweep_runs_its_grid_once_and_leaves_its_rule(tmp_path: Path):
     write(tmp_path, loss="logloss")
-    settings = {"ladder": "tiny.yaml", "sizes": [1, 2], "history": 4}
-    settings["rates"] = {"lr": [1e-9, 0.03, 1e30]}
+    settings = {"ladder": "tiny.yaml", "sizes": [2, 4], "history": 4}
+    settings["rates"] = {"lr": [1e-9, 0.1, 1e30]}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(settings))
     config, rungs = sweep.load(tmp_path / "sweep.yaml")
     places = Places(tmp_path, tmp_path / "prepared")
     told = sweep.run(config, rungs, tmp_path / "out", places)
     assert len(told["dcnv2"]["trials"]) == 6
-    assert 1e-9 < told["dcnv2"]["rates"]["lr"]["best"]["1"] < 1e30
+    assert 1e-9 < told["dcnv2"]["rates"]["lr"]["best"]["2"] < 1e30
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("record.json")}
     assert sweep.run(config, rungs, tmp_path / "out", places) == told
     assert {p: p.stat().st_mtime_ns for p in before} == before
