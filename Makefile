@@ -2,6 +2,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 EXTRA ?= $(if $(shell command -v nvidia-smi 2>/dev/null),cuda,cpu)
 SOURCE ?= synthetic
+QUICKSTART := din hstu popularity
 BIN := .venv/bin
 
 # uv ignores pip's find-links: hand them over. Where local wheels are given, the torch among them is
@@ -30,7 +31,7 @@ setup: .venv/installed
 	@touch $@
 
 quickstart: setup
-	OMP_NUM_THREADS=1 $(BIN)/recscale compare configs/quickstart_*.yaml data='{source: $(SOURCE)}' \
+	OMP_NUM_THREADS=1 $(BIN)/recscale compare $(QUICKSTART:%=configs/quickstart_%.yaml) data='{source: $(SOURCE)}' \
 		--seeds 2 --jobs 2 --out runs/quickstart$(if $(filter-out synthetic,$(SOURCE)),-$(SOURCE))
 
 # One thread each: two OpenMP threads on busy shared cores are slower than one.
