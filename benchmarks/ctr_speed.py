@@ -1,6 +1,6 @@
 """DIN and DCNv2 beside FuxiCTR's: the same exposures, features, widths, batch and one thread.
 
-    python benchmarks/ctr_speed.py --peer /tmp/fuxictr-venv [--repeats 3] [--seeds 2]
+    python benchmarks/ctr_speed.py --peer PEER_VENV [--repeats 3] [--seeds 2]
 
 Makes the peer's environment where there is none. Both sides read the arrays of one prepared folder.
 Two sets of features: `ids` (users' features, item ids, clock: exactly the same numbers on both
